@@ -1,0 +1,158 @@
+#!/bin/sh
+# The Debian packages that Vivarium needs, by purpose, and the installation of what is missing.
+#
+#	packages.sh list GROUP...	print the names, one per line
+#	packages.sh missing GROUP...	print those that are not installed
+#	packages.sh ensure GROUP...	install those (root), or say how (anybody else)
+#
+# Debian 12 and 13 and Ubuntu 24.04 have all of them under these names. Works in a minimal root:
+# needs sh, dpkg and apt, no sudo, no curl. Reads nothing from standard input.
+set -u
+
+groups="build run test bench"
+
+# libc6-dev is named because gcc only recommends it.
+build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev libpython3-dev
+	python3-dev"
+
+run="nginx python3 python3-numpy python3-pandas python3-scipy python3-matplotlib tzdata
+	ca-certificates util-linux"
+
+test="libcmocka-dev python3-pytest curl procps"
+
+bench="wrk apache2-utils bubblewrap python3-flask gunicorn curl"
+
+fail() {
+	echo "packages: $*" >&2
+	exit 1
+}
+
+usage() {
+	fail "usage: packages.sh list|missing|ensure GROUP... (groups: $groups)"
+}
+
+# The names in the groups given, one per line, each once.
+names() {
+	for group in "$@"; do
+		case $group in
+		build) echo $build ;;
+		run) echo $run ;;
+		test) echo $test ;;
+		bench) echo $bench ;;
+		esac
+	done | tr ' ' '\n' | sort -u
+}
+
+need_debian() {
+	command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || fail \
+		"this system has no dpkg and apt-get: Vivarium is built and tested on Debian 12," \
+		"Debian 13 and Ubuntu 24.04. On another system install the equivalents of:" \
+		$(names "$@")
+}
+
+# Names of the groups that dpkg does not call installed.
+missing() {
+	wanted=$(names "$@")
+	installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
+		sed -n 's/^installed //p' | sort -u)
+	for package in $wanted; do
+		case "
+$installed
+" in
+		*"
+$package
+"*) ;;
+		*) echo "$package" ;;
+		esac
+	done
+}
+
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=
+log=
+
+cleanup() {
+	[ -z "$policy_is_ours" ] || rm -f "$policy"
+	[ -z "$log" ] || rm -f "$log"
+}
+
+# Debian's nginx would start a server of its own, now and at each boot. Vivarium starts one itself.
+forbid_service_start() {
+	[ ! -e "$policy" ] && [ ! -L "$policy" ] || return 0
+	policy_is_ours=yes
+	printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" ||
+		fail "cannot write $policy"
+}
+
+forbid_service_at_boot() {
+	command -v systemctl >/dev/null || return 0
+	systemctl disable nginx.service </dev/null >/dev/null 2>&1 ||
+		echo "packages: Debian's own nginx may start at boot ('systemctl disable nginx'" \
+			"failed)" >&2
+}
+
+# Quiet, unless it fails.
+quietly() {
+	"$@" </dev/null >>"$log" 2>&1 || {
+		status=$?
+		cat "$log" >&2
+		fail "'$*' failed with status $status (its output is above)"
+	}
+}
+
+install() {
+	trap cleanup EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	log=$(mktemp) || fail "cannot create a temporary file"
+	nginx_is_new=
+	for package in "$@"; do
+		[ "$package" != nginx ] || nginx_is_new=yes
+	done
+	[ -z "$nginx_is_new" ] || forbid_service_start
+
+	DEBIAN_FRONTEND=noninteractive
+	NEEDRESTART_SUSPEND=1
+	export DEBIAN_FRONTEND NEEDRESTART_SUSPEND
+	quietly apt-get -q update
+	quietly apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+		-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install "$@"
+
+	[ -z "$nginx_is_new" ] || forbid_service_at_boot
+}
+
+[ $# -ge 2 ] || usage
+verb=$1
+shift
+for group in "$@"; do
+	case " $groups " in
+	*" $group "*) ;;
+	*) fail "no such group: $group (groups: $groups)" ;;
+	esac
+done
+
+case $verb in
+list)
+	names "$@"
+	;;
+missing)
+	need_debian "$@"
+	missing "$@"
+	;;
+ensure)
+	need_debian "$@"
+	lacking=$(missing "$@")
+	[ -n "$lacking" ] || exit 0
+	lacking=$(echo $lacking)
+	if [ "$(id -u)" != 0 ]; then
+		fail "missing: $lacking. Install them as root:" \
+			"apt-get update && apt-get install -y --no-install-recommends $lacking"
+	fi
+	echo "Installing with apt: $lacking"
+	install $lacking
+	;;
+*)
+	usage
+	;;
+esac

@@ -1,0 +1,337 @@
+#include "fcgi-app/answer.h"
+
+#include "fcgi-app/json_out.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static const double MIB = 1024 * 1024;
+
+void answer_timestamp(char text[32])
+{
+	time_t now = time(NULL);
+	struct tm utc;
+
+	gmtime_r(&now, &utc);
+	strftime(text, 32, "%Y-%m-%dT%H:%M:%S+00:00", &utc);
+}
+
+static double milliseconds(uint64_t us)
+{
+	return (double)us / 1000;
+}
+
+static void put_text(struct json_out *out, const char *key, struct answer_text text)
+{
+	json_out_key(out, key);
+	json_out_string(out, text.data, text.length);
+}
+
+static void put_closing(struct json_out *out, const char *request_id)
+{
+	char timestamp[32];
+
+	answer_timestamp(timestamp);
+	json_out_key(out, "timestamp");
+	json_out_text(out, timestamp);
+	json_out_key(out, "request_id");
+	json_out_text(out, request_id);
+	json_out_end(out, '}');
+}
+
+/* --- after a run --------------------------------------------------------------------------- */
+
+static const char *signal_name(int number, char text[32])
+{
+	const char *name = sigabbrev_np(number);
+
+	if (name)
+		snprintf(text, 32, "SIG%s", name);
+	else
+		snprintf(text, 32, "signal %d", number);
+	return text;
+}
+
+static struct answer_text literal(const char *text)
+{
+	return (struct answer_text){.data = text, .length = strlen(text)};
+}
+
+/* What the value was: the entry's, or the last expression's. */
+static void name_value(const struct request *request, char *text, size_t size)
+{
+	if (request->has_entry)
+		snprintf(text, size, "Return value of '%.*s'", (int)request->entry.length,
+			request->entry.data);
+	else
+		snprintf(text, size, "Value of the last expression");
+}
+
+/* The line for people, where the worker decided; the script's own words elsewhere. */
+struct answer_text answer_error_line(const struct answer_run *run, char *text, size_t size)
+{
+	const struct verdict *verdict = &run->verdict;
+	char name[32], value[ENTRY_MAX_BYTES + 32];
+
+	name_value(run->request, value, sizeof(value));
+	switch ((enum verdict_kind)verdict->kind) {
+	case VERDICT_EXIT:
+		if (run->error_text.length)
+			return run->error_text;
+		snprintf(text, size, "Script ended without returning from %.*s() (exit code %d)",
+			run->request->has_entry ? (int)run->request->entry.length : 4,
+			run->request->has_entry ? run->request->entry.data : "main",
+			verdict->exit_code);
+		break;
+	case VERDICT_NOT_JSON:
+		if (run->error_type.length)
+			return run->error_text;
+		snprintf(text, size, "ValueError: %s is not JSON serializable: %.*s", value,
+			(int)run->error_text.length, run->error_text.data);
+		break;
+	case VERDICT_RESULT_TOO_LARGE:
+		snprintf(text, size, "%s is %" PRIu64 " bytes of JSON, over the limit of %" PRIu64,
+			value, verdict->used, verdict->limit);
+		break;
+	case VERDICT_MEMORY:
+		snprintf(text, size, "Script execution failed: memory limit exceeded (%g MiB)",
+			(double)verdict->limit / MIB);
+		break;
+	case VERDICT_SIGNAL:
+		snprintf(text, size, "Script was killed by %s", signal_name(verdict->signal, name));
+		break;
+	case VERDICT_TIME:
+		snprintf(text, size, "Script execution timed out after %g seconds",
+			milliseconds(verdict->limit));
+		break;
+	case VERDICT_CPU:
+		snprintf(text, size, "Script execution timed out: %g seconds of CPU time used",
+			milliseconds(verdict->limit));
+		break;
+	case VERDICT_EXCEPTION:
+	case VERDICT_SYNTAX:
+	case VERDICT_NO_MAIN:
+		return run->error_text;
+	case VERDICT_OK:
+	case VERDICT_INTERNAL:
+	case VERDICT_COUNT:
+	default:
+		snprintf(text, size, "Internal error");
+		break;
+	}
+	return literal(text);
+}
+
+static void put_limit(struct json_out *out, double limit, double used, int decimals,
+	const char *unit)
+{
+	json_out_key(out, "limit");
+	json_out_decimal(out, limit, decimals);
+	json_out_key(out, "used");
+	json_out_decimal(out, used, decimals);
+	json_out_key(out, "unit");
+	json_out_text(out, unit);
+}
+
+static void put_limits(struct json_out *out, const struct verdict *verdict)
+{
+	switch (verdict->kind) {
+	case VERDICT_TIME:
+	case VERDICT_CPU:
+		put_limit(out, milliseconds(verdict->limit), milliseconds(verdict->used), 3, "s");
+		return;
+	case VERDICT_MEMORY:
+		put_limit(out, (double)verdict->limit / MIB, (double)verdict->used / MIB, 1, "MiB");
+		return;
+	case VERDICT_RESULT_TOO_LARGE:
+		put_limit(out, (double)verdict->limit, (double)verdict->used, 0, "bytes");
+		return;
+	default:
+		return;
+	}
+}
+
+static void put_cause(struct json_out *out, const struct answer_run *run)
+{
+	const struct verdict *verdict = &run->verdict;
+	char name[32];
+
+	json_out_key(out, "cause");
+	json_out_begin(out, '{');
+	json_out_key(out, "kind");
+	json_out_text(out, verdict_kind_word(verdict->kind));
+	if (run->error_type.length)
+		put_text(out, "type", run->error_type);
+	if (verdict->line) {
+		json_out_key(out, "line");
+		json_out_integer(out, verdict->line);
+	}
+	if (verdict->kind == VERDICT_EXIT) {
+		json_out_key(out, "exit_code");
+		json_out_integer(out, verdict->exit_code);
+	}
+	if (verdict->kind == VERDICT_SIGNAL) {
+		json_out_key(out, "signal");
+		json_out_text(out, signal_name(verdict->signal, name));
+	}
+	put_limits(out, verdict);
+	json_out_end(out, '}');
+}
+
+static void put_outcome(struct json_out *out, const struct answer_run *run)
+{
+	char text[ENTRY_MAX_BYTES + 512];
+
+	json_out_key(out, "success");
+	json_out_bool(out, run->verdict.kind == VERDICT_OK);
+	if (run->verdict.kind == VERDICT_OK) {
+		json_out_key(out, "result");
+		json_out_raw(out, run->result.data, run->result.length);
+		return;
+	}
+	put_text(out, "error", answer_error_line(run, text, sizeof(text)));
+	put_cause(out, run);
+	if (run->traceback.length)
+		put_text(out, "traceback", run->traceback);
+}
+
+static void put_cut(struct json_out *out, const char *dropped_key, const char *at_key,
+	uint64_t dropped, uint64_t at)
+{
+	if (!dropped)
+		return;
+	json_out_key(out, dropped_key);
+	json_out_integer(out, (int64_t)dropped);
+	json_out_key(out, at_key);
+	json_out_integer(out, (int64_t)at);
+}
+
+static void put_truncated(struct json_out *out, const struct verdict *verdict)
+{
+	if (!verdict->stdout_dropped && !verdict->stderr_dropped)
+		return;
+	json_out_key(out, "truncated");
+	json_out_begin(out, '{');
+	put_cut(out, "stdout", "stdout_at", verdict->stdout_dropped, verdict->stdout_at);
+	put_cut(out, "stderr", "stderr_at", verdict->stderr_dropped, verdict->stderr_at);
+	json_out_end(out, '}');
+}
+
+static void put_warnings(struct json_out *out, const struct answer_run *run)
+{
+	const struct request *request = run->request;
+	char text[CLIP_BYTES + 32];
+	size_t i;
+
+	if (!request->unknown_fields && !run->verdict.unfinished)
+		return;
+	json_out_key(out, "warnings");
+	json_out_begin(out, '[');
+	for (i = 0; i < request->unknown_fields; i++) {
+		snprintf(text, sizeof(text), "unknown field: %s", request->unknown_field[i]);
+		json_out_text(out, text);
+	}
+	if (run->verdict.unfinished)
+		json_out_text(out, "threads or atexit handlers were still running after the value "
+				   "was there, and were ended");
+	json_out_end(out, ']');
+}
+
+static void put_usage(struct json_out *out, const struct answer_run *run)
+{
+	const struct verdict *verdict = &run->verdict;
+
+	json_out_key(out, "usage");
+	json_out_begin(out, '{');
+	json_out_key(out, "queue_ms");
+	json_out_decimal(out, milliseconds(run->queue_us), 3);
+	json_out_key(out, "fork_ms");
+	json_out_decimal(out, milliseconds(verdict->fork_us), 3);
+	json_out_key(out, "wall_ms");
+	json_out_decimal(out, milliseconds(verdict->wall_us), 3);
+	json_out_key(out, "cpu_ms");
+	json_out_decimal(out, milliseconds(verdict->cpu_us), 3);
+	json_out_key(out, "memory_mb");
+	json_out_decimal(out, (double)verdict->memory_bytes / MIB, 1);
+	json_out_key(out, "template");
+	json_out_text(out, verdict->template_name);
+	json_out_key(out, "parked");
+	json_out_bool(out, verdict->parked);
+	json_out_end(out, '}');
+}
+
+int answer_run(const struct answer_run *run, struct buffer *body)
+{
+	struct json_out out = {.buffer = body};
+
+	json_out_begin(&out, '{');
+	put_outcome(&out, run);
+	put_text(&out, "stdout", run->output);
+	put_text(&out, "stderr", run->error);
+	put_truncated(&out, &run->verdict);
+	put_warnings(&out, run);
+	put_usage(&out, run);
+	put_closing(&out, run->request_id);
+	return out.error ? out.error : verdict_status(run->verdict.kind);
+}
+
+void answer_server_timing(const struct answer_run *run, char *text, size_t size)
+{
+	const struct verdict *verdict = &run->verdict;
+
+	snprintf(text, size, "queue;dur=%.3f, fork;dur=%.3f, wall;dur=%.3f, cpu;dur=%.3f",
+		milliseconds(run->queue_us), milliseconds(verdict->fork_us),
+		milliseconds(verdict->wall_us), milliseconds(verdict->cpu_us));
+}
+
+int answer_exit_code(const struct verdict *verdict)
+{
+	switch (verdict_status(verdict->kind)) {
+	case 200:
+		return 0;
+	case 408:
+		return 124;
+	case 500:
+		return 125;
+	default:
+		return 1;
+	}
+}
+
+/* --- before a run -------------------------------------------------------------------------- */
+
+int answer_refusal(enum refusal kind, const char *error, const struct request_refusal *refusal,
+	const char *request_id, struct buffer *body)
+{
+	struct json_out out = {.buffer = body};
+
+	json_out_begin(&out, '{');
+	json_out_key(&out, "success");
+	json_out_bool(&out, false);
+	json_out_key(&out, "error");
+	json_out_text(&out, error);
+	json_out_key(&out, "cause");
+	json_out_begin(&out, '{');
+	json_out_key(&out, "kind");
+	json_out_text(&out, refusal_word(kind));
+	if (refusal && refusal->field) {
+		json_out_key(&out, "field");
+		json_out_text(&out, refusal->field);
+	}
+	if (refusal && *refusal->allowed) {
+		json_out_key(&out, "allowed");
+		json_out_text(&out, refusal->allowed);
+	}
+	if (refusal && *refusal->got) {
+		json_out_key(&out, "got");
+		json_out_text(&out, refusal->got);
+	}
+	json_out_end(&out, '}');
+	json_out_key(&out, "stdout");
+	json_out_text(&out, "");
+	put_closing(&out, request_id);
+	return out.error ? out.error : refusal_status(kind);
+}

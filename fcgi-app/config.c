@@ -1,0 +1,284 @@
+#include "fcgi-app/config.h"
+
+#include "sandbox/worker.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind {
+	KIND_TEXT,
+	KIND_PATH, /* relative to the file it stands in */
+	KIND_NUMBER, /* whole */
+	KIND_SECONDS, /* up to three decimals; kept in milliseconds */
+};
+
+static const struct key {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+	const char *fallback;
+	uint64_t least, most; /* of numbers; seconds in milliseconds */
+} keys[] = {
+#define KEY(name, kind, fallback, least, most)                                                     \
+	{#name, kind, offsetof(struct config, name), fallback, least, most}
+#define KEY_AS(name, member, kind, fallback, least, most)                                          \
+	{#name, kind, offsetof(struct config, member), fallback, least, most}
+	KEY(runtime_dir, KIND_PATH, "/run/vivarium", 0, 0),
+	KEY(socket_group, KIND_TEXT, "", 0, 0),
+	KEY(template_program, KIND_PATH, "", 0, 0),
+	KEY(harness_dir, KIND_PATH, "../runner", 0, 0),
+	KEY(seccomp_policy, KIND_PATH, "seccomp.policy", 0, 0),
+	KEY(library_sets, KIND_TEXT,
+		"base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats,"
+		"scipy.optimize,scipy.integrate,scipy.linalg matplotlib:numpy:matplotlib.pyplot",
+		0, 0),
+	KEY(workers, KIND_NUMBER, "0", 0, 64),
+	KEY(cells_per_worker, KIND_NUMBER, "4", 1, WORKER_CELLS_MAX),
+	KEY(queue, KIND_NUMBER, "1024", 0, 16384),
+	KEY_AS(queue_timeout, queue_timeout_ms, KIND_SECONDS, "10", 1, 600000),
+	KEY_AS(default_timeout, default_timeout_ms, KIND_SECONDS, "15", 10, 3600000),
+	KEY_AS(max_timeout, max_timeout_ms, KIND_SECONDS, "300", 10, 3600000),
+	KEY_AS(drain_timeout, drain_timeout_ms, KIND_SECONDS, "5", 0, 3600000),
+	KEY_AS(default_memory, default_memory_mib, KIND_NUMBER, "512", 16, 1 << 20),
+	KEY_AS(max_memory, max_memory_mib, KIND_NUMBER, "2048", 16, 1 << 20),
+	KEY(max_processes, KIND_NUMBER, "128", 1, 4096),
+	KEY(max_open_files, KIND_NUMBER, "256", 16, 900),
+	KEY_AS(max_file, max_file_mib, KIND_NUMBER, "256", 1, 1 << 20),
+	KEY_AS(stack, stack_mib, KIND_NUMBER, "8", 1, 1024),
+	KEY_AS(tmp_size, tmp_mib, KIND_NUMBER, "256", 1, 1 << 20),
+	KEY(tmp_inodes, KIND_NUMBER, "16384", 16, 1 << 20),
+	KEY(cell_executions, KIND_NUMBER, "10000", 1, UINT32_MAX),
+	KEY_AS(cell_age, cell_age_ms, KIND_SECONDS, "3600", 1000, UINT32_MAX),
+#undef KEY
+#undef KEY_AS
+};
+
+enum {
+	KEYS = sizeof(keys) / sizeof(keys[0]),
+};
+
+static void *field(struct config *config, const struct key *key)
+{
+	return (char *)config + key->offset;
+}
+
+static int parse_number(const struct key *key, const char *text, uint64_t *value, struct err *err)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	if (errno || !isdigit((unsigned char)*text) || *end || *value < key->least ||
+		*value > key->most)
+		return err_set(err, EINVAL,
+			"%s takes a whole number from %" PRIu64 " to %" PRIu64 ", not \"%.40s\"",
+			key->name, key->least, key->most, text);
+	return 0;
+}
+
+static int parse_seconds(const struct key *key, const char *text, uint64_t *value, struct err *err)
+{
+	char *end;
+	double seconds;
+
+	errno = 0;
+	seconds = strtod(text, &end);
+	if (errno || !isdigit((unsigned char)*text) || *end ||
+		seconds * 1000 < (double)key->least || seconds * 1000 > (double)key->most)
+		return err_set(err, EINVAL, "%s takes seconds from %g to %g, not \"%.40s\"",
+			key->name, (double)key->least / 1000, (double)key->most / 1000, text);
+	*value = (uint64_t)llround(seconds * 1000);
+	return 0;
+}
+
+static int parse_text(const struct key *key, const char *directory, const char *text, char *value,
+	struct err *err)
+{
+	bool relative = key->kind == KIND_PATH && *text && *text != '/' && *directory;
+	int n = snprintf(value, CONFIG_TEXT_BYTES, "%s%s%s", relative ? directory : "",
+		relative ? "/" : "", text);
+
+	if (n >= CONFIG_TEXT_BYTES)
+		return err_set(err, EINVAL, "%s is longer than %d bytes", key->name,
+			CONFIG_TEXT_BYTES - 1);
+	return 0;
+}
+
+static int set_value(struct config *config, const struct key *key, const char *directory,
+	const char *text, struct err *err)
+{
+	switch (key->kind) {
+	case KIND_NUMBER:
+		return parse_number(key, text, field(config, key), err);
+	case KIND_SECONDS:
+		return parse_seconds(key, text, field(config, key), err);
+	case KIND_TEXT:
+	case KIND_PATH:
+		return parse_text(key, directory, text, field(config, key), err);
+	}
+	return -EINVAL;
+}
+
+static const struct key *find_key(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < KEYS; i++) {
+		if (strcmp(keys[i].name, name) == 0)
+			return &keys[i];
+	}
+	return NULL;
+}
+
+/* The directory of a path, "." without one. */
+static void directory_of(const char *path, char directory[CONFIG_TEXT_BYTES])
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		snprintf(directory, CONFIG_TEXT_BYTES, ".");
+	else
+		snprintf(directory, CONFIG_TEXT_BYTES, "%.*s", (int)(slash - path + (slash == path)),
+			path);
+}
+
+void config_default(struct config *config, const char *program)
+{
+	char directory[CONFIG_TEXT_BYTES];
+	size_t i;
+
+	*config = (struct config){0};
+	for (i = 0; i < KEYS; i++)
+		set_value(config, &keys[i], "", keys[i].fallback, NULL);
+	directory_of(program, directory);
+	snprintf(config->template_program, CONFIG_TEXT_BYTES, "%.480s/vivarium-template", directory);
+}
+
+static char *strip(char *text)
+{
+	size_t length;
+
+	text += strspn(text, " \t\r");
+	length = strlen(text);
+	while (length && strchr(" \t\r\n", text[length - 1]))
+		text[--length] = '\0';
+	return text;
+}
+
+struct reading {
+	const char *path;
+	char directory[CONFIG_TEXT_BYTES];
+	unsigned line;
+	bool seen[KEYS];
+};
+
+static int read_line(struct config *config, struct reading *reading, char *line, struct err *err)
+{
+	struct err inner = {0};
+	const struct key *key;
+	char *equals;
+
+	line = strip(line);
+	if (!*line || *line == '#')
+		return 0;
+	equals = strchr(line, '=');
+	if (!equals)
+		return err_set(err, EINVAL, "%s line %u: not \"key = value\"", reading->path,
+			reading->line);
+	*equals = '\0';
+	key = find_key(strip(line));
+	if (!key)
+		return err_set(err, EINVAL, "%s line %u: unknown key \"%.40s\"", reading->path,
+			reading->line, strip(line));
+	if (reading->seen[key - keys])
+		return err_set(err, EINVAL, "%s line %u: %s is there twice", reading->path,
+			reading->line, key->name);
+	reading->seen[key - keys] = true;
+	if (set_value(config, key, reading->directory, strip(equals + 1), &inner) < 0)
+		return err_set(err, inner.code, "%s line %u: %.150s", reading->path, reading->line,
+			inner.text);
+	return 0;
+}
+
+/* Paths that nobody set are relative to the file as well: that is where its siblings are. */
+static void anchor_defaults(struct config *config, const struct reading *reading)
+{
+	size_t i;
+
+	for (i = 0; i < KEYS; i++) {
+		if (keys[i].kind == KIND_PATH && !reading->seen[i] && *keys[i].fallback)
+			set_value(config, &keys[i], reading->directory, keys[i].fallback, NULL);
+	}
+}
+
+int config_load(struct config *config, const char *path, struct err *err)
+{
+	struct reading reading = {.path = path};
+	FILE *file = fopen(path, "re");
+	char line[1024];
+	int r = 0;
+
+	if (!file)
+		return err_set(err, errno, "open %s", path);
+	directory_of(path, reading.directory);
+	while (!r && fgets(line, sizeof(line), file)) {
+		reading.line++;
+		if (!strchr(line, '\n') && !feof(file))
+			r = err_set(err, EINVAL, "%s line %u: too long", path, reading.line);
+		else
+			r = read_line(config, &reading, line, err);
+	}
+	fclose(file);
+	if (!r)
+		anchor_defaults(config, &reading);
+	return r;
+}
+
+int config_set(struct config *config, const char *assignment, struct err *err)
+{
+	char name[64];
+	const char *equals = strchr(assignment, '=');
+	const struct key *key = NULL;
+
+	if (equals && snprintf(name, sizeof(name), "%.*s", (int)(equals - assignment), assignment) <
+			      (int)sizeof(name))
+		key = find_key(name);
+	if (!key)
+		return err_set(err, EINVAL, "--set takes key=value with a known key, not \"%.60s\"",
+			assignment);
+	return set_value(config, key, "", equals + 1, err);
+}
+
+int config_check(const struct config *config, struct err *err)
+{
+	if (config->default_timeout_ms > config->max_timeout_ms)
+		return err_set(err, EINVAL, "default_timeout is above max_timeout");
+	if (config->default_memory_mib > config->max_memory_mib)
+		return err_set(err, EINVAL, "default_memory is above max_memory");
+	return 0;
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+	const struct key *key;
+	const void *value;
+	size_t i;
+
+	for (i = 0; i < KEYS; i++) {
+		key = &keys[i];
+		value = (const char *)config + key->offset;
+		if (key->kind == KIND_NUMBER)
+			fprintf(out, "%s = %" PRIu64 "\n", key->name, *(const uint64_t *)value);
+		else if (key->kind == KIND_SECONDS)
+			fprintf(out, "%s = %g\n", key->name,
+				(double)*(const uint64_t *)value / 1000);
+		else
+			fprintf(out, "%s = %s\n", key->name, (const char *)value);
+	}
+}

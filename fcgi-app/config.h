@@ -1,0 +1,52 @@
+/* The configuration: "key = value" lines, one table, an immutable struct that children inherit. */
+#ifndef VIVARIUM_CONFIG_H
+#define VIVARIUM_CONFIG_H
+
+#include "sandbox/err.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+enum {
+	CONFIG_TEXT_BYTES = 512,
+};
+
+struct config {
+	char runtime_dir[CONFIG_TEXT_BYTES];
+	char socket_group[CONFIG_TEXT_BYTES];
+	char template_program[CONFIG_TEXT_BYTES];
+	char harness_dir[CONFIG_TEXT_BYTES];
+	char seccomp_policy[CONFIG_TEXT_BYTES];
+	char library_sets[CONFIG_TEXT_BYTES];
+	uint64_t workers; /* 0: as many as there are processors, at least 2 */
+	uint64_t cells_per_worker;
+	uint64_t queue; /* requests that may wait */
+	uint64_t queue_timeout_ms, default_timeout_ms, max_timeout_ms, drain_timeout_ms;
+	uint64_t default_memory_mib, max_memory_mib;
+	uint64_t max_processes, max_open_files, max_file_mib, stack_mib;
+	uint64_t tmp_mib, tmp_inodes;
+	uint64_t cell_executions, cell_age_ms;
+};
+
+/*
+ * Fills *config with the defaults. program: path of the running executable, beside which the
+ * template's program is looked for.
+ */
+void config_default(struct config *config, const char *program);
+
+/*
+ * Reads the file at path over what is there; relative paths in it are relative to its directory.
+ * Returns 0, or a negative errno with file and line in *err.
+ */
+int config_load(struct config *config, const char *path, struct err *err);
+
+/* One "key=value" from the command line. Returns 0 or a negative errno. */
+int config_set(struct config *config, const char *assignment, struct err *err);
+
+/* What no single value shows: contradictions between them. Returns 0 or -EINVAL. */
+int config_check(const struct config *config, struct err *err);
+
+/* Prints every key with its value, as a file that could be loaded. */
+void config_print(const struct config *config, FILE *out);
+
+#endif

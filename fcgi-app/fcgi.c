@@ -1,0 +1,73 @@
+#include "fcgi-app/fcgi.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <stdlib.h>
+
+struct fcgi {
+	FCGX_Request request;
+};
+
+int fcgi_init(void)
+{
+	return FCGX_Init() ? -EIO : 0;
+}
+
+struct fcgi *fcgi_new(int listener)
+{
+	struct fcgi *fcgi = calloc(1, sizeof(*fcgi));
+
+	if (fcgi && FCGX_InitRequest(&fcgi->request, listener, 0)) {
+		free(fcgi);
+		return NULL;
+	}
+	return fcgi;
+}
+
+void fcgi_free(struct fcgi *fcgi)
+{
+	FCGX_Free(&fcgi->request, 1);
+	free(fcgi);
+}
+
+int fcgi_accept(struct fcgi *fcgi)
+{
+	int r = FCGX_Accept_r(&fcgi->request);
+
+	return r < 0 ? -ECONNABORTED : 0;
+}
+
+const char *fcgi_parameter(const struct fcgi *fcgi, const char *name)
+{
+	const char *value = FCGX_GetParam(name, fcgi->request.envp);
+
+	return value ? value : "";
+}
+
+int fcgi_read_body(struct fcgi *fcgi, struct buffer *body)
+{
+	char data[16 * 1024];
+	int n, r;
+
+	while ((n = FCGX_GetStr(data, sizeof(data), fcgi->request.in)) > 0) {
+		r = buffer_append(body, data, (size_t)n);
+		if (r < 0)
+			return r;
+	}
+	return FCGX_GetError(fcgi->request.in) ? -EPROTO : 0;
+}
+
+int fcgi_connection(const struct fcgi *fcgi)
+{
+	return fcgi->request.ipcFd;
+}
+
+void fcgi_write(struct fcgi *fcgi, const char *data, size_t length)
+{
+	FCGX_PutStr(data, (int)length, fcgi->request.out);
+}
+
+void fcgi_finish(struct fcgi *fcgi)
+{
+	FCGX_Finish_r(&fcgi->request);
+}

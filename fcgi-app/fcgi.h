@@ -1,0 +1,43 @@
+/* libfcgi, behind one file: a request in, an answer out, one at a time and thread. */
+#ifndef VIVARIUM_FCGI_H
+#define VIVARIUM_FCGI_H
+
+#include "sandbox/buffer.h"
+
+struct fcgi;
+
+/*
+ * Once, before any thread. libfcgi installs handlers for SIGPIPE, SIGUSR1 and SIGTERM: signals are
+ * to be set up afterwards. Returns 0 or a negative errno.
+ */
+int fcgi_init(void);
+
+/* A place for one request at a time on a listening socket; NULL without memory. */
+struct fcgi *fcgi_new(int listener);
+void fcgi_free(struct fcgi *fcgi);
+
+/*
+ * Waits for a request. Returns 0, or a negative errno when the socket was shut down or broke.
+ * Whatever this request's parameters point to dies at fcgi_finish.
+ */
+int fcgi_accept(struct fcgi *fcgi);
+
+/* A parameter such as "CONTENT_TYPE"; "" when there is none. */
+const char *fcgi_parameter(const struct fcgi *fcgi, const char *name);
+
+/*
+ * Appends the request's body to *body, up to its cap.
+ * Returns 0, -EMSGSIZE over the cap, -ENOMEM, or -EPROTO when it broke off.
+ */
+int fcgi_read_body(struct fcgi *fcgi, struct buffer *body);
+
+/* The connection; it shows POLLRDHUP when the client has gone. */
+int fcgi_connection(const struct fcgi *fcgi);
+
+/* Queues length bytes of the answer, header first. */
+void fcgi_write(struct fcgi *fcgi, const char *data, size_t length);
+
+/* Sends the answer and ends the request. */
+void fcgi_finish(struct fcgi *fcgi);
+
+#endif

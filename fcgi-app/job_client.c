@@ -1,0 +1,161 @@
+#include "fcgi-app/job_client.h"
+
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+enum {
+	KEEP_BYTES = 256 * 1024,
+};
+
+static int write_job(struct buffer *out, const struct request *request)
+{
+	int r = frame_append(out, FRAME_JOB, &request->limits, sizeof(request->limits));
+
+	if (!r)
+		r = frame_append(out, FRAME_SCRIPT, request->script.data, request->script.length);
+	if (!r && request->has_entry)
+		r = frame_append(out, FRAME_ENTRY, request->entry.data, request->entry.length);
+	return r < 0 ? r : frame_append(out, FRAME_GO, NULL, 0);
+}
+
+/* Waits until the lane can be read (or, with some of the job left, written). */
+static int wait_for_lane(struct job_client *client, int lane, int client_fd)
+{
+	struct pollfd watched[2] = {
+		{.fd = lane, .events = (short)(POLLIN | (client->out.length ? POLLOUT : 0))},
+		{.fd = client_fd, .events = POLLRDHUP}};
+	int r;
+
+	if (poll(watched, 2, -1) < 0)
+		return errno == EINTR ? 0 : -errno;
+	if (watched[1].revents)
+		return -ECANCELED;
+	if (watched[0].revents & POLLOUT) {
+		r = frame_flush(&client->out, lane);
+		if (r < 0 && r != -EAGAIN)
+			return r;
+	}
+	return 0;
+}
+
+/* Offsets first: the buffer that the texts lie in moves while it grows. */
+struct text_place {
+	struct answer_text *text;
+	size_t offset;
+};
+
+struct collecting {
+	struct text_place places[8];
+	size_t count;
+};
+
+static struct answer_text *text_of(struct answer_run *run, uint32_t type)
+{
+	switch ((int)type) {
+	case FRAME_STDOUT:
+		return &run->output;
+	case FRAME_STDERR:
+		return &run->error;
+	case FRAME_RESULT:
+		return &run->result;
+	case FRAME_ERROR_TYPE:
+		return &run->error_type;
+	case FRAME_ERROR_TEXT:
+		return &run->error_text;
+	case FRAME_TRACEBACK:
+		return &run->traceback;
+	default:
+		return NULL;
+	}
+}
+
+static int keep_text(struct job_client *client, struct answer_run *run,
+	struct collecting *collecting, const struct frame *frame)
+{
+	struct answer_text *text = text_of(run, frame->type);
+	struct text_place *place;
+
+	if (!text || collecting->count == sizeof(collecting->places) / sizeof(*place))
+		return -EPROTO;
+	place = &collecting->places[collecting->count++];
+	place->text = text;
+	place->offset = client->texts.length;
+	text->length = frame->length;
+	return buffer_append(&client->texts, frame->payload, frame->length);
+}
+
+static int finish(struct job_client *client, struct answer_run *run,
+	const struct collecting *collecting, const struct frame *frame)
+{
+	size_t i;
+
+	if (frame->length != sizeof(run->verdict))
+		return -EPROTO;
+	memcpy(&run->verdict, frame->payload, sizeof(run->verdict));
+	run->verdict.template_name[sizeof(run->verdict.template_name) - 1] = '\0';
+	for (i = 0; i < collecting->count; i++)
+		collecting->places[i].text->data = client->texts.data + collecting->places[i].offset;
+	return 1;
+}
+
+/* Returns 1 when the answer is complete, 0 when more has to come, or a negative errno. */
+static int take_frames(struct job_client *client, struct frame_reader *reader,
+	struct answer_run *run, struct collecting *collecting)
+{
+	struct frame frame;
+	int r = 0;
+
+	while (!r && frame_reader_next(reader, &frame)) {
+		if (frame.type == FRAME_VERDICT)
+			return finish(client, run, collecting, &frame);
+		r = keep_text(client, run, collecting, &frame);
+	}
+	return r;
+}
+
+static int cancel(struct job_client *client, int lane)
+{
+	int r;
+
+	if (client->out.length)
+		return -EPIPE; /* half a job is on its way: the lane is no good any more */
+	r = frame_append(&client->out, FRAME_CANCEL, NULL, 0);
+	if (!r)
+		r = frame_flush(&client->out, lane);
+	return r < 0 ? r : -ECANCELED;
+}
+
+int job_client_run(struct job_client *client, int lane, struct frame_reader *reader, int client_fd,
+	const struct request *request, struct answer_run *run)
+{
+	struct collecting collecting = {0};
+	int r;
+
+	buffer_reset(&client->out, KEEP_BYTES);
+	buffer_reset(&client->texts, KEEP_BYTES);
+	r = write_job(&client->out, request);
+	if (!r)
+		r = frame_flush(&client->out, lane);
+	if (r < 0 && r != -EAGAIN)
+		return r;
+	for (;;) {
+		r = take_frames(client, reader, run, &collecting);
+		if (r)
+			return r < 0 ? r : 0;
+		r = wait_for_lane(client, lane, client_fd);
+		if (r == -ECANCELED)
+			return cancel(client, lane);
+		if (!r)
+			r = frame_reader_fill(reader, lane, NULL);
+		if (r <= 0 && r != -EAGAIN)
+			return r ? r : -EPIPE;
+	}
+}
+
+void job_client_free(struct job_client *client)
+{
+	buffer_free(&client->out);
+	buffer_free(&client->texts);
+}

@@ -1,0 +1,26 @@
+/* One job over a lane: sends it, collects the answer. For dispatcher threads and `vivarium run`. */
+#ifndef VIVARIUM_JOB_CLIENT_H
+#define VIVARIUM_JOB_CLIENT_H
+
+#include "fcgi-app/answer.h"
+#include "fcgi-app/request.h"
+#include "sandbox/frame.h"
+
+struct job_client {
+	struct buffer out; /* the job's frames */
+	struct buffer texts; /* what the answer's texts point into */
+};
+
+/*
+ * Sends the request's job over a lane whose cell is ready, reads the answer through reader, and
+ * fills run->verdict and run's texts, which live in *client until its next use. client_fd (-1:
+ * none) is watched: when it hangs up the execution is cancelled.
+ * Returns 0; -ECANCELED when the client went (the lane stays good); another negative errno when
+ * the lane is broken.
+ */
+int job_client_run(struct job_client *client, int lane, struct frame_reader *reader, int client_fd,
+	const struct request *request, struct answer_run *run);
+
+void job_client_free(struct job_client *client);
+
+#endif

@@ -1,0 +1,170 @@
+#include "fcgi-app/json_out.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static void put(struct json_out *out, const char *data, size_t length)
+{
+	if (!out->error)
+		out->error = buffer_append(out->buffer, data, length);
+}
+
+static void separate(struct json_out *out)
+{
+	if (out->comma)
+		put(out, ", ", 2);
+	out->comma = true;
+}
+
+void json_out_begin(struct json_out *out, char bracket)
+{
+	separate(out);
+	put(out, &bracket, 1);
+	out->comma = false;
+}
+
+void json_out_end(struct json_out *out, char bracket)
+{
+	put(out, &bracket, 1);
+	out->comma = true;
+}
+
+void json_out_key(struct json_out *out, const char *key)
+{
+	json_out_text(out, key);
+	put(out, ": ", 2);
+	out->comma = false;
+}
+
+static void put_unit(struct json_out *out, unsigned unit)
+{
+	char text[8];
+
+	snprintf(text, sizeof(text), "\\u%04x", unit & 0xffff);
+	put(out, text, 6);
+}
+
+static void put_code_point(struct json_out *out, uint32_t code)
+{
+	if (code < 0x10000) {
+		put_unit(out, code);
+		return;
+	}
+	code -= 0x10000;
+	put_unit(out, 0xd800 + (code >> 10));
+	put_unit(out, 0xdc00 + (code & 0x3ff));
+}
+
+static void put_ascii(struct json_out *out, unsigned char byte)
+{
+	static const char escapes[][2] = {
+		{'"', '"'}, {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'}, {'\t', 't'}, {'\b', 'b'}, {'\f', 'f'}};
+	char pair[2] = {'\\', 0};
+	size_t i;
+
+	for (i = 0; i < sizeof(escapes) / sizeof(escapes[0]); i++) {
+		if (escapes[i][0] == (char)byte) {
+			pair[1] = escapes[i][1];
+			put(out, pair, 2);
+			return;
+		}
+	}
+	put_unit(out, byte);
+}
+
+/*
+ * Takes one character, or the longest part of one that a wrong byte cuts off (RFC 3629, 4).
+ * Returns the bytes taken, at least 1; *code is U+FFFD for what is none.
+ */
+static size_t take_character(const unsigned char *text, size_t length, uint32_t *code)
+{
+	unsigned char first = *text, low = 0x80, high = 0xbf;
+	size_t more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1, taken;
+	uint32_t value = first & (0x3fu >> more);
+
+	*code = 0xfffd;
+	if (first < 0xc2 || first > 0xf4)
+		return 1;
+	if (first == 0xe0)
+		low = 0xa0;
+	else if (first == 0xed)
+		high = 0x9f;
+	else if (first == 0xf0)
+		low = 0x90;
+	else if (first == 0xf4)
+		high = 0x8f;
+	for (taken = 1; taken <= more; taken++) {
+		if (taken == length || text[taken] < low || text[taken] > high)
+			return taken;
+		value = value << 6 | (text[taken] & 0x3fu);
+		low = 0x80;
+		high = 0xbf;
+	}
+	*code = value;
+	return taken;
+}
+
+static bool is_plain(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
+void json_out_string(struct json_out *out, const char *text, size_t length)
+{
+	const unsigned char *bytes = (const unsigned char *)text;
+	uint32_t code;
+	size_t run;
+
+	separate(out);
+	put(out, "\"", 1);
+	while (length && !out->error) {
+		for (run = 0; run < length && is_plain(bytes[run]); run++)
+			;
+		put(out, (const char *)bytes, run);
+		bytes += run;
+		length -= run;
+		if (!length)
+			break;
+		if (*bytes < 0x80) {
+			put_ascii(out, *bytes);
+			run = 1;
+		} else {
+			run = take_character(bytes, length, &code);
+			put_code_point(out, code);
+		}
+		bytes += run;
+		length -= run;
+	}
+	put(out, "\"", 1);
+}
+
+void json_out_text(struct json_out *out, const char *text)
+{
+	json_out_string(out, text, strlen(text));
+}
+
+void json_out_raw(struct json_out *out, const char *json, size_t length)
+{
+	separate(out);
+	put(out, json, length);
+}
+
+void json_out_integer(struct json_out *out, int64_t value)
+{
+	char text[32];
+
+	json_out_raw(out, text, (size_t)snprintf(text, sizeof(text), "%" PRId64, value));
+}
+
+void json_out_decimal(struct json_out *out, double value, int decimals)
+{
+	char text[64];
+
+	json_out_raw(out, text, (size_t)snprintf(text, sizeof(text), "%.*f", decimals, value));
+}
+
+void json_out_bool(struct json_out *out, bool value)
+{
+	json_out_raw(out, value ? "true" : "false", value ? 4 : 5);
+}

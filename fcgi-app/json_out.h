@@ -1,0 +1,40 @@
+/* Writes JSON as pure ASCII, as answers have to be (PowerShell 5.1 reads anything else wrongly). */
+#ifndef VIVARIUM_JSON_OUT_H
+#define VIVARIUM_JSON_OUT_H
+
+#include "sandbox/buffer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * A writer remembers its first failure (out of memory, or over the buffer's cap); the calls after
+ * it do nothing, and one look at `error` in the end is enough.
+ */
+struct json_out {
+	struct buffer *buffer;
+	int error; /* 0 or a negative errno */
+	bool comma; /* the next member or element needs one before it */
+};
+
+void json_out_begin(struct json_out *out, char bracket);
+void json_out_end(struct json_out *out, char bracket);
+
+/* The name of the next member; ASCII without anything to escape. */
+void json_out_key(struct json_out *out, const char *key);
+
+/*
+ * A string of length bytes. Everything but printable ASCII is escaped; bytes that are not UTF-8
+ * become U+FFFD, one for each maximal part of a sequence (Unicode 15, 3.9, table 3-8).
+ */
+void json_out_string(struct json_out *out, const char *text, size_t length);
+void json_out_text(struct json_out *out, const char *text); /* NUL-terminated */
+
+void json_out_integer(struct json_out *out, int64_t value);
+void json_out_decimal(struct json_out *out, double value, int decimals);
+void json_out_bool(struct json_out *out, bool value);
+
+/* A value that is JSON already. */
+void json_out_raw(struct json_out *out, const char *json, size_t length);
+
+#endif

@@ -1,0 +1,213 @@
+#include "fcgi-app/launch.h"
+
+#include "sandbox/identity.h"
+#include "sandbox/log.h"
+#include "sandbox/scope.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+enum {
+	BACKLOG = 4096,
+	DESCRIPTORS_WANTED = 65536,
+	DESCRIPTORS_LEAST = 4096,
+	/*
+	 * Host ids given to instances: far above those of users, and of the ranges that
+	 * /etc/subuid and systemd-nspawn give out (up to 1879048191).
+	 */
+	HOST_ID_FIRST = 1900000000,
+	INSTANCES_MAX = 1000,
+};
+
+/* --- sockets ------------------------------------------------------------------------------- */
+
+static int give_to_group(const char *path, const char *group, struct err *err)
+{
+	const struct group *entry;
+
+	if (!*group)
+		return 0;
+	entry = getgrnam(group);
+	if (!entry)
+		return err_set(err, ENOENT, "socket_group %s", group);
+	if (chown(path, (uid_t)-1, entry->gr_gid) < 0 || chmod(path, 0660) < 0)
+		return err_set(err, errno, "give %s to group %s", path, group);
+	return 0;
+}
+
+/* Whether somebody listens there: then it is not ours to take away. */
+static bool is_alive(const struct sockaddr_un *address)
+{
+	SCOPE_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r = probe < 0 ? -1
+			  : connect(probe, (const struct sockaddr *)address, sizeof(*address));
+
+	return r == 0 || (probe >= 0 && errno == EAGAIN);
+}
+
+static int listen_at(const struct config *config, const char *name, int *listener, struct err *err)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	SCOPE_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	mode_t mask;
+	int r;
+
+	if (fd < 0)
+		return err_set(err, errno, "make a socket");
+	if (snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", config->runtime_dir,
+		    name) >= (int)sizeof(address.sun_path))
+		return err_set(err, ENAMETOOLONG, "runtime_dir %s", config->runtime_dir);
+	if (is_alive(&address))
+		return err_set(err, EADDRINUSE, "%s: another instance listens there",
+			address.sun_path);
+	unlink(address.sun_path);
+	mask = umask(0177);
+	r = bind(fd, (const struct sockaddr *)&address, sizeof(address));
+	umask(mask);
+	if (r < 0 || listen(fd, BACKLOG) < 0)
+		return err_set(err, errno, "listen at %s", address.sun_path);
+	r = give_to_group(address.sun_path, config->socket_group, err);
+	if (!r)
+		*listener = fd_take(&fd);
+	return r;
+}
+
+int launch_listen(const struct config *config, int *execute, int *control, struct err *err)
+{
+	int r;
+
+	if (mkdir(config->runtime_dir, 0755) < 0 && errno != EEXIST)
+		return err_set(err, errno, "make runtime_dir %s", config->runtime_dir);
+	r = listen_at(config, "execute.sock", execute, err);
+	return r < 0 ? r : listen_at(config, "control.sock", control, err);
+}
+
+/* --- what root, or the owner of the files, can still read ---------------------------------- */
+
+static int open_file(const char *path, int flags, int *fd, struct err *err)
+{
+	*fd = open(path, flags | O_CLOEXEC);
+	return *fd < 0 ? err_set(err, errno, "open %s", path) : 0;
+}
+
+static int open_files(struct master_setup *setup, struct err *err)
+{
+	const struct config *config = setup->config;
+	int r = open_file(config->template_program, O_PATH, &setup->program, err);
+
+	if (!r)
+		r = open_file(config->seccomp_policy, O_RDONLY, &setup->policy, err);
+	if (!r)
+		r = open_file(config->harness_dir, O_RDONLY | O_DIRECTORY, &setup->harness, err);
+	return r;
+}
+
+/* Threads of the dispatcher need two descriptors each, an execution's channel number 1000. */
+static int raise_descriptors(struct err *err)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return err_set(err, errno, "get RLIMIT_NOFILE");
+	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
+	if (limit.rlim_cur < DESCRIPTORS_LEAST)
+		return err_set(err, EMFILE, "RLIMIT_NOFILE is %llu and has to be %d at least",
+			(unsigned long long)limit.rlim_max, DESCRIPTORS_LEAST);
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return err_set(err, errno, "set RLIMIT_NOFILE");
+	return 0;
+}
+
+/*
+ * Instances on one machine must not share ids: a neighbour's pipes and processes would count
+ * against one's own. An abstract socket, which goes with the process, marks a range as taken.
+ */
+static int take_id_range(uint32_t *host_base, struct err *err)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	uint32_t i;
+	int fd, n;
+
+	for (i = 0; i < INSTANCES_MAX; i++) {
+		fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		if (fd < 0)
+			return err_set(err, errno, "make a socket");
+		n = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
+			"vivarium/ids/%u", i);
+		if (bind(fd, (const struct sockaddr *)&address,
+			    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) ==
+			0) {
+			*host_base = HOST_ID_FIRST + i * IDENTITY_RANGE;
+			return fd; /* open for as long as this process lives */
+		}
+		close(fd);
+	}
+	return err_set(err, EADDRINUSE, "find a free range of ids");
+}
+
+/* --- the launcher's own life --------------------------------------------------------------- */
+
+/* Ends with the master's exit code; until then, what it is told it tells the master. */
+static int pass_signals(pid_t master, const sigset_t *signals)
+{
+	int number, status;
+
+	for (;;) {
+		number = sigwaitinfo(signals, NULL);
+		if (number == SIGTERM || number == SIGINT)
+			kill(master, number);
+		if (number != SIGCHLD || waitpid(master, &status, WNOHANG) != master)
+			continue;
+		if (WIFEXITED(status))
+			return WEXITSTATUS(status);
+		log_line("launcher", "the master was killed by SIG%s",
+			sigabbrev_np(WTERMSIG(status)));
+		return 1;
+	}
+}
+
+int launch(struct master_setup *setup, struct err *err)
+{
+	uint32_t host_base = 0, range;
+	sigset_t signals;
+	pid_t master;
+	int r = open_files(setup, err);
+
+	if (!r)
+		r = raise_descriptors(err);
+	if (!r && geteuid() == 0)
+		r = take_id_range(&host_base, err);
+	if (r >= 0)
+		r = identity_enter_service(CLONE_NEWNS | CLONE_NEWPID, host_base, &range, err);
+	if (r < 0)
+		return r;
+	setup->ranged = range > 1;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigaddset(&signals, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	master = fork();
+	if (master < 0)
+		return err_set(err, errno, "fork the master");
+	if (!master) {
+		setsid();
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(master_main(setup));
+	}
+	if (setup->ready >= 0)
+		close(setup->ready);
+	return pass_signals(master, &signals);
+}

@@ -1,0 +1,335 @@
+/* The command `vivarium`: which of its faces is asked for, and the configuration for it. */
+#include "fcgi-app/config.h"
+#include "fcgi-app/launch.h"
+#include "fcgi-app/run_command.h"
+#include "fcgi-app/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	EXIT_USAGE = 2,
+	EXIT_RUN_INTERNAL = 125,
+};
+
+static const char help[] =
+	"Vivarium runs untrusted Python in jailed, pre-warmed processes.\n"
+	"\n"
+	"  vivarium serve [--config FILE] [--set KEY=VALUE]... [--ready-fd N]\n"
+	"      serve FastCGI on execute.sock and control.sock in runtime_dir until SIGTERM\n"
+	"      (finish what runs) or SIGINT (stop at once); a newline is written to descriptor N\n"
+	"      once scripts can be run\n"
+	"  vivarium run [--config FILE] [--set KEY=VALUE]... [--timeout SECONDS] [--memory MIB]\n"
+	"               [--entry NAME | --no-entry] [--json] SCRIPT\n"
+	"      run one script (\"-\": standard input) in the same jail; what main() returns goes to\n"
+	"      standard output as JSON, what is printed to standard error; with --json the whole\n"
+	"      answer goes to standard output. Exit status: 0 a value, 1 the script failed,\n"
+	"      124 out of time, 125 Vivarium failed, 2 wrong usage\n"
+	"  vivarium --check-config [--config FILE] [--set KEY=VALUE]...\n"
+	"      check the configuration and print what is in force\n"
+	"  vivarium --version | --help\n";
+
+struct options {
+	struct config config;
+	const char *config_path;
+	const char *sets[64]; /* --set, applied after the file */
+	size_t set_count;
+	int ready;
+	const char *timeout, *memory, *entry;
+	bool no_entry, json;
+};
+
+static int complain(const char *program, const char *text)
+{
+	fprintf(stderr, "%s: %s\n", program, text);
+	return EXIT_USAGE;
+}
+
+enum option_code {
+	OPTION_CONFIG = 256,
+	OPTION_SET,
+	OPTION_READY_FD,
+	OPTION_TIMEOUT,
+	OPTION_MEMORY,
+	OPTION_ENTRY,
+	OPTION_NO_ENTRY,
+	OPTION_JSON,
+};
+
+static const struct option common_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
+	{"set", required_argument, NULL, OPTION_SET},
+	{"ready-fd", required_argument, NULL, OPTION_READY_FD}, {NULL, 0, NULL, 0}};
+
+static const struct option run_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
+	{"set", required_argument, NULL, OPTION_SET},
+	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
+	{"memory", required_argument, NULL, OPTION_MEMORY},
+	{"entry", required_argument, NULL, OPTION_ENTRY},
+	{"no-entry", no_argument, NULL, OPTION_NO_ENTRY},
+	{"json", no_argument, NULL, OPTION_JSON}, {NULL, 0, NULL, 0}};
+
+static int take_option(struct options *options, int code, const char *value)
+{
+	switch (code) {
+	case OPTION_CONFIG:
+		options->config_path = value;
+		return 0;
+	case OPTION_SET:
+		if (options->set_count == sizeof(options->sets) / sizeof(options->sets[0]))
+			return -E2BIG;
+		options->sets[options->set_count++] = value;
+		return 0;
+	case OPTION_READY_FD:
+		options->ready = atoi(value);
+		return options->ready > 2 ? 0 : -EINVAL;
+	case OPTION_TIMEOUT:
+		options->timeout = value;
+		return 0;
+	case OPTION_MEMORY:
+		options->memory = value;
+		return 0;
+	case OPTION_ENTRY:
+		options->entry = value;
+		return 0;
+	case OPTION_NO_ENTRY:
+		options->no_entry = true;
+		return 0;
+	case OPTION_JSON:
+		options->json = true;
+		return 0;
+	default:
+		return -EINVAL; /* getopt has said why */
+	}
+}
+
+/* The configuration: defaults, the file (conf/vivarium.conf beside the program's tree), --set. */
+static int load_config(struct options *options, struct err *err)
+{
+	static const char *const places[] = {"/etc/vivarium/vivarium.conf"};
+	char program[CONFIG_TEXT_BYTES] = "";
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	const char *path = options->config_path;
+	size_t i;
+	int r;
+
+	program[n > 0 ? n : 0] = '\0';
+	config_default(&options->config, program);
+	if (!path && access(places[0], R_OK) == 0)
+		path = places[0];
+	if (!path)
+		return err_set(err, ENOENT, "name a configuration with --config, for %s is not there",
+			places[0]);
+	r = config_load(&options->config, path, err);
+	for (i = 0; !r && i < options->set_count; i++)
+		r = config_set(&options->config, options->sets[i], err);
+	return r < 0 ? r : config_check(&options->config, err);
+}
+
+static int parse_options(struct options *options, int argc, char **argv,
+	const struct option *allowed)
+{
+	struct err err = {0};
+	int code;
+
+	while ((code = getopt_long(argc, argv, "", allowed, NULL)) != -1) {
+		if (take_option(options, code, optarg) < 0)
+			return complain(argv[0], "see vivarium --help");
+	}
+	if (load_config(options, &err) < 0)
+		return complain(argv[0], err.text);
+	return 0;
+}
+
+static size_t worker_count(const struct config *config)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (config->workers)
+		return config->workers;
+	return processors < 2 ? 2 : processors > 64 ? 64 : (size_t)processors;
+}
+
+static int serve(int argc, char **argv)
+{
+	struct options options = {.ready = -1};
+	struct library_sets sets;
+	struct err err = {0};
+	struct master_setup setup = {.config = &options.config,
+		.sets = &sets,
+		.front_name = "dispatcher",
+		.front = dispatcher_main};
+	int r = parse_options(&options, argc, argv, common_options);
+
+	if (r)
+		return r;
+	if (optind < argc)
+		return complain(argv[0], "serve takes no arguments; see vivarium --help");
+	setup.workers = worker_count(&options.config);
+	setup.cells_per_worker = options.config.cells_per_worker;
+	setup.ready = options.ready;
+	if (options.ready >= 0 && fcntl(options.ready, F_SETFD, FD_CLOEXEC) < 0)
+		return complain(argv[0], "--ready-fd is not an open descriptor");
+	r = library_sets_parse(options.config.library_sets, &sets, &err);
+	if (!r)
+		r = launch_listen(&options.config, &setup.execute_listener,
+			&setup.control_listener, &err);
+	if (!r)
+		r = launch(&setup, &err);
+	if (r < 0) {
+		fprintf(stderr, "vivarium: %s\n", err.text);
+		return 1;
+	}
+	return r;
+}
+
+static int read_script(const char *path, struct buffer *script, struct err *err)
+{
+	int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+	char data[16 * 1024];
+	ssize_t n;
+	int r = 0;
+
+	if (fd < 0)
+		return err_set(err, errno, "open %s", path);
+	script->cap = SCRIPT_MAX_BYTES;
+	while (!r && (n = read(fd, data, sizeof(data))) > 0)
+		r = buffer_append(script, data, (size_t)n);
+	if (r < 0)
+		return err_set(err, -r, "script %s (1 MiB at the most)", path);
+	return n < 0 ? err_set(err, errno, "read %s", path) : 0;
+}
+
+/* The same limits as over HTTP, from the same text: the options become the request's fields. */
+static int make_job(const struct options *options, const char *path, struct run_job *job,
+	struct err *err)
+{
+	struct request *request = &job->request;
+	struct request_refusal refusal;
+	char body[256];
+	int r;
+
+	snprintf(body, sizeof(body), "{\"script\": \"-\", \"timeout\": %.40s, \"memory\": %.40s}",
+		options->timeout ? options->timeout : "null",
+		options->memory ? options->memory : "null");
+	r = request_parse(body, strlen(body), &options->config, 0, request, &refusal);
+	if (r == -EINVAL)
+		return err_set(err, EINVAL, "%s", refusal.error);
+	buffer_reset(&request->script, 0);
+	if (!r)
+		r = read_script(path, &request->script, err);
+	if (!r && options->entry) {
+		buffer_reset(&request->entry, 0);
+		r = buffer_append(&request->entry, options->entry, strlen(options->entry));
+	}
+	request->has_entry = !options->no_entry;
+	job->whole_answer = options->json;
+	return r;
+}
+
+/* Only the set that the script asks for, and what it lies on, is made warm. */
+static void keep_one_set(struct library_sets *sets, struct request *request)
+{
+	size_t chosen = library_sets_choose(sets, request->script.data, request->script.length);
+	struct library_sets kept = {0};
+	size_t i;
+
+	for (i = 0; i < sets->count; i++) {
+		if (library_sets_covers(sets, chosen, i))
+			kept.set[kept.count++] = sets->set[i];
+	}
+	for (i = 1; i < kept.count; i++)
+		kept.set[i].parent_index = i - 1;
+	*sets = kept;
+	request->limits.wanted_set = (uint32_t)(kept.count - 1);
+}
+
+static int run(int argc, char **argv)
+{
+	struct options options = {.ready = -1};
+	struct run_job job = {0};
+	struct library_sets sets;
+	struct err err = {0};
+	struct master_setup setup = {.config = &options.config,
+		.sets = &sets,
+		.workers = 1,
+		.cells_per_worker = 1,
+		.quiet = true,
+		.execute_listener = -1,
+		.control_listener = -1,
+		.ready = -1,
+		.front_name = "run",
+		.front = run_command_front,
+		.job = &job,
+		.front_is_all = true};
+	int r = parse_options(&options, argc, argv, run_options);
+
+	if (r)
+		return r;
+	if (optind + 1 != argc)
+		return complain(argv[0], "run takes one script; see vivarium --help");
+	r = library_sets_parse(options.config.library_sets, &sets, &err);
+	if (!r)
+		r = make_job(&options, argv[optind], &job, &err);
+	if (r < 0)
+		return complain(argv[0], err.text);
+	keep_one_set(&sets, &job.request);
+	r = launch(&setup, &err);
+	if (r < 0)
+		fprintf(stderr, "vivarium: %s\n", err.text);
+	return r < 0 ? EXIT_RUN_INTERNAL : r;
+}
+
+static int check_config(int argc, char **argv)
+{
+	struct options options = {.ready = -1};
+	struct library_sets sets;
+	struct err err = {0};
+	int r = parse_options(&options, argc, argv, common_options);
+
+	if (r)
+		return r;
+	if (library_sets_parse(options.config.library_sets, &sets, &err) < 0)
+		return complain(argv[0], err.text);
+	config_print(&options.config, stdout);
+	return 0;
+}
+
+static int show_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	printf("vivarium %s\n", VIVARIUM_VERSION);
+	return 0;
+}
+
+static int show_help(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	fputs(help, stdout);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(int, char **);
+	} commands[] = {{"serve", serve}, {"run", run}, {"--check-config", check_config},
+		{"--version", show_version}, {"--help", show_help}};
+	size_t i;
+
+	for (i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[1], commands[i].name) == 0) {
+			argv[1] = argv[0];
+			return commands[i].run(argc - 1, argv + 1);
+		}
+	}
+	fputs(help, stderr);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,30 @@
+/* The master: starts the other roles, starts them again when they die, and ends them. */
+#ifndef VIVARIUM_MASTER_H
+#define VIVARIUM_MASTER_H
+
+#include "fcgi-app/front.h"
+
+struct master_setup {
+	const struct config *config;
+	struct library_sets *sets; /* those not installed get marked */
+	size_t workers, cells_per_worker;
+	bool ranged; /* ids to give away */
+	bool quiet; /* no start-up lines */
+	int program; /* the template's program (O_PATH) */
+	int policy, harness; /* file and directory, opened by whoever could read them */
+	int execute_listener, control_listener; /* -1: none */
+	int ready; /* gets a newline when the service serves, then is closed; -1: none */
+	const char *front_name;
+	int (*front)(const struct front_setup *); /* what stands at the other end of the lanes */
+	const struct run_job *job; /* for the front of `vivarium run` */
+	bool front_is_all; /* when the front ends, so does the service, with its exit code */
+};
+
+/*
+ * Runs as process 1 of the service's PID namespace, in its user and mount namespace: when it
+ * returns and exits, the kernel ends whatever is left of the service. SIGTERM drains, SIGINT ends
+ * at once. Returns the exit code.
+ */
+int master_main(const struct master_setup *setup);
+
+#endif

@@ -1,0 +1,351 @@
+/*
+ * Every cell has a lane. While a request holds the cell, its thread alone reads the lane; in
+ * between the pool's epoll watches it, once for each news (EPOLLONESHOT), so that the two never
+ * read at the same time. A thread that has to wait gets its cell handed over by whoever learns
+ * that one is free, in the order of arrival, and is woken through its own eventfd: nobody is woken
+ * in vain, however many wait.
+ */
+#include "fcgi-app/pool.h"
+
+#include "sandbox/clock.h"
+#include "sandbox/job.h"
+#include "sandbox/scope.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+enum {
+	NEWS_MAX = 32,
+	NO_CELL = -1,
+	ANSWER_MAX_BYTES = RESULT_MAX_BYTES + 2 * STREAM_MAX_BYTES + (256 << 10),
+	READER_KEEP_BYTES = 256 << 10,
+};
+
+enum cell_state {
+	CELL_DOWN, /* no lane, or its worker says so */
+	CELL_PREPARING, /* an execution is being made */
+	CELL_IDLE,
+	CELL_BUSY,
+};
+
+struct pool_cell {
+	enum cell_state state;
+	int lane; /* owned; -1: none */
+	int next_lane; /* came while the cell was held; owned; -1: none */
+	size_t set; /* library set, as it last said */
+	struct frame_reader reader;
+};
+
+struct waiter {
+	struct waiter *next;
+	int wake;
+	int cell; /* handed over, or NO_CELL */
+};
+
+struct pool {
+	pthread_mutex_t mutex;
+	int epoll;
+	size_t count, queue;
+	const struct library_sets *sets;
+	size_t waiting;
+	struct waiter *first, **last; /* first come, first served */
+	struct pool_cell cell[];
+};
+
+struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *sets)
+{
+	struct pool *pool = calloc(1, sizeof(*pool) + cells * sizeof(pool->cell[0]));
+	size_t i;
+
+	if (!pool)
+		return NULL;
+	pthread_mutex_init(&pool->mutex, NULL);
+	pool->count = cells;
+	pool->queue = queue;
+	pool->sets = sets;
+	pool->last = &pool->first;
+	for (i = 0; i < cells; i++) {
+		pool->cell[i].lane = pool->cell[i].next_lane = -1;
+		pool->cell[i].reader.in.cap = ANSWER_MAX_BYTES;
+	}
+	pool->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (pool->epoll < 0) {
+		free(pool);
+		return NULL;
+	}
+	return pool;
+}
+
+int pool_descriptor(const struct pool *pool)
+{
+	return pool->epoll;
+}
+
+/* --- under the mutex ----------------------------------------------------------------------- */
+
+static void watch(struct pool *pool, size_t index, int operation, bool on)
+{
+	struct epoll_event event = {
+		.events = EPOLLONESHOT | (on ? (uint32_t)(EPOLLIN | EPOLLRDHUP) : 0),
+		.data = {.u64 = index}};
+
+	epoll_ctl(pool->epoll, operation, pool->cell[index].lane, &event);
+}
+
+static void break_lane(struct pool *pool, size_t index)
+{
+	struct pool_cell *cell = &pool->cell[index];
+
+	fd_close(&cell->lane);
+	frame_reader_reset(&cell->reader, 0);
+	cell->state = CELL_DOWN;
+	if (cell->next_lane < 0)
+		return;
+	cell->lane = fd_take(&cell->next_lane);
+	cell->state = CELL_PREPARING;
+	watch(pool, index, EPOLL_CTL_ADD, true);
+}
+
+static void remove_waiter(struct pool *pool, struct waiter *waiter)
+{
+	struct waiter **link;
+
+	for (link = &pool->first; *link; link = &(*link)->next) {
+		if (*link != waiter)
+			continue;
+		*link = waiter->next;
+		if (pool->last == &waiter->next)
+			pool->last = link;
+		pool->waiting--;
+		return;
+	}
+}
+
+/* An idle cell goes to the one who has waited longest. */
+static void hand_over(struct pool *pool, size_t index)
+{
+	struct waiter *waiter = pool->first;
+	const uint64_t one = 1;
+
+	if (!waiter)
+		return;
+	remove_waiter(pool, waiter);
+	pool->cell[index].state = CELL_BUSY;
+	watch(pool, index, EPOLL_CTL_MOD, false);
+	waiter->cell = (int)index;
+	if (write(waiter->wake, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable all the same */
+}
+
+static void take_news(struct pool *pool, size_t index, const struct frame *frame)
+{
+	struct pool_cell *cell = &pool->cell[index];
+
+	uint32_t set;
+
+	if (frame->type == FRAME_READY && frame->length == sizeof(set)) {
+		memcpy(&set, frame->payload, sizeof(set));
+		cell->set = set < pool->sets->count ? set : 0;
+		cell->state = CELL_IDLE;
+	} else if (frame->type == FRAME_DOWN) {
+		cell->state = CELL_DOWN;
+	} /* else the rest of an answer that nobody waited for */
+}
+
+static void read_news(struct pool *pool, size_t index)
+{
+	struct pool_cell *cell = &pool->cell[index];
+	struct frame frame;
+	int r;
+
+	if (cell->state == CELL_BUSY || cell->lane < 0)
+		return; /* acquired since: its thread reads now */
+	r = frame_reader_fill(&cell->reader, cell->lane, NULL);
+	if (r == 0 || (r < 0 && r != -EAGAIN)) {
+		break_lane(pool, index);
+		return;
+	}
+	while (frame_reader_next(&cell->reader, &frame))
+		take_news(pool, index, &frame);
+	if (cell->state == CELL_IDLE)
+		hand_over(pool, index);
+	if (cell->state != CELL_BUSY)
+		watch(pool, index, EPOLL_CTL_MOD, true);
+}
+
+/* An idle cell: with just the wanted set, else with more, else any. NO_CELL. */
+static int find_idle(const struct pool *pool, size_t wanted)
+{
+	int more = NO_CELL, any = NO_CELL;
+	size_t i;
+
+	for (i = 0; i < pool->count; i++) {
+		if (pool->cell[i].state != CELL_IDLE)
+			continue;
+		if (pool->cell[i].set == wanted)
+			return (int)i;
+		if (library_sets_covers(pool->sets, pool->cell[i].set, wanted))
+			more = (int)i;
+		else
+			any = (int)i;
+	}
+	return more != NO_CELL ? more : any;
+}
+
+/* --- news ---------------------------------------------------------------------------------- */
+
+void pool_handle(struct pool *pool)
+{
+	struct epoll_event events[NEWS_MAX];
+	int count = epoll_wait(pool->epoll, events, NEWS_MAX, 0), i;
+
+	pthread_mutex_lock(&pool->mutex);
+	for (i = 0; i < count; i++)
+		read_news(pool, events[i].data.u64);
+	pthread_mutex_unlock(&pool->mutex);
+}
+
+void pool_set_lane(struct pool *pool, size_t index, int fd)
+{
+	struct pool_cell *cell;
+
+	if (index >= pool->count || fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
+		close(fd);
+		return;
+	}
+	pthread_mutex_lock(&pool->mutex);
+	cell = &pool->cell[index];
+	fd_close(&cell->next_lane);
+	cell->next_lane = fd;
+	if (cell->state != CELL_BUSY)
+		break_lane(pool, index);
+	pthread_mutex_unlock(&pool->mutex);
+}
+
+/* --- admission ----------------------------------------------------------------------------- */
+
+static int milliseconds_left(uint64_t deadline_us)
+{
+	uint64_t now = clock_now_us();
+
+	return now >= deadline_us ? 0 : (int)((deadline_us - now + 999) / 1000);
+}
+
+/* Sleeps until woken, the client goes, or time is up. Returns 0, -ECANCELED or -ETIMEDOUT. */
+static int sleep_in_queue(const struct waiter *waiter, uint64_t deadline_us, int client_fd)
+{
+	struct pollfd watched[2] = {{.fd = waiter->wake, .events = POLLIN},
+		{.fd = client_fd, .events = POLLRDHUP}};
+	uint64_t count;
+	int r = poll(watched, 2, milliseconds_left(deadline_us));
+
+	if (r < 0 && errno != EINTR)
+		return -errno;
+	if (watched[0].revents && read(waiter->wake, &count, sizeof(count)) > 0)
+		return 0;
+	if (r > 0 && watched[1].revents)
+		return -ECANCELED;
+	return clock_now_us() >= deadline_us ? -ETIMEDOUT : 0;
+}
+
+static int wait_in_queue(struct pool *pool, struct waiter *waiter, uint64_t deadline_us,
+	int client_fd)
+{
+	int r;
+
+	do {
+		pthread_mutex_unlock(&pool->mutex);
+		r = sleep_in_queue(waiter, deadline_us, client_fd);
+		pthread_mutex_lock(&pool->mutex);
+	} while (!r && waiter->cell == NO_CELL);
+	if (waiter->cell != NO_CELL)
+		return 0; /* also when it came at the last moment */
+	remove_waiter(pool, waiter);
+	return r;
+}
+
+/* A cell that came just before its waiter gave up left a count behind. */
+static void drain_wake(int wake)
+{
+	uint64_t count;
+
+	while (read(wake, &count, sizeof(count)) > 0)
+		;
+}
+
+int pool_acquire(struct pool *pool, size_t wanted, uint64_t deadline_us, int client_fd,
+	int wake, size_t *cell)
+{
+	struct waiter waiter = {.wake = wake, .cell = NO_CELL};
+	int idle, r = 0;
+
+	drain_wake(wake);
+	pthread_mutex_lock(&pool->mutex);
+	idle = pool->first ? NO_CELL : find_idle(pool, wanted);
+	if (idle != NO_CELL) {
+		pool->cell[idle].state = CELL_BUSY;
+		watch(pool, (size_t)idle, EPOLL_CTL_MOD, false);
+		waiter.cell = idle;
+	} else if (pool->waiting >= pool->queue) {
+		r = -EAGAIN;
+	} else {
+		*pool->last = &waiter;
+		pool->last = &waiter.next;
+		pool->waiting++;
+		r = wait_in_queue(pool, &waiter, deadline_us, client_fd);
+	}
+	pthread_mutex_unlock(&pool->mutex);
+	*cell = (size_t)waiter.cell;
+	return r;
+}
+
+int pool_lane(const struct pool *pool, size_t cell)
+{
+	return pool->cell[cell].lane;
+}
+
+struct frame_reader *pool_reader(struct pool *pool, size_t cell)
+{
+	return &pool->cell[cell].reader;
+}
+
+void pool_release(struct pool *pool, size_t index, bool broken)
+{
+	struct pool_cell *cell = &pool->cell[index];
+	struct frame frame;
+
+	pthread_mutex_lock(&pool->mutex);
+	if (broken || cell->next_lane >= 0) {
+		break_lane(pool, index);
+	} else {
+		/* the news of the next execution may have come with the answer of this one */
+		cell->state = CELL_PREPARING;
+		while (frame_reader_next(&cell->reader, &frame))
+			take_news(pool, index, &frame);
+		if (cell->reader.start == cell->reader.in.length)
+			frame_reader_reset(&cell->reader, READER_KEEP_BYTES);
+		if (cell->state == CELL_IDLE)
+			hand_over(pool, index);
+		if (cell->state != CELL_BUSY)
+			watch(pool, index, EPOLL_CTL_MOD, true);
+	}
+	pthread_mutex_unlock(&pool->mutex);
+}
+
+void pool_count(struct pool *pool, struct pool_counts *counts)
+{
+	size_t i;
+
+	*counts = (struct pool_counts){.total = pool->count, .capacity = pool->queue};
+	pthread_mutex_lock(&pool->mutex);
+	counts->waiting = pool->waiting;
+	for (i = 0; i < pool->count; i++) {
+		counts->busy += pool->cell[i].state == CELL_BUSY;
+		counts->down += pool->cell[i].state == CELL_DOWN;
+	}
+	pthread_mutex_unlock(&pool->mutex);
+}

@@ -1,0 +1,55 @@
+/*
+ * The cells as the dispatcher sees them: which are idle, who waits. Admission is bounded and
+ * first come, first served. Thread-safe.
+ */
+#ifndef VIVARIUM_POOL_H
+#define VIVARIUM_POOL_H
+
+#include "fcgi-app/library_sets.h"
+#include "sandbox/frame.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct pool;
+
+struct pool_counts {
+	size_t total, busy, down; /* cells */
+	size_t waiting, capacity; /* of the queue */
+};
+
+/*
+ * A pool of `cells` cells, none of which has a lane yet; sets outlives it. NULL without memory or
+ * descriptors.
+ */
+struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *sets);
+
+/* An epoll descriptor that is readable when pool_handle has work. */
+int pool_descriptor(const struct pool *pool);
+
+/* Takes news from the lanes: cells that got ready, went down, or whose worker died. */
+void pool_handle(struct pool *pool);
+
+/* Connects a cell with its worker; fd becomes the pool's, an older one is given up. */
+void pool_set_lane(struct pool *pool, size_t cell, int fd);
+
+/*
+ * Waits for an idle cell, preferably one with library set `wanted` warm, until deadline_us
+ * (CLOCK_MONOTONIC), while client_fd (-1: none) shows no hang-up. wake: an eventfd of the calling
+ * thread's own, non-blocking. Returns 0 and *cell, which is the caller's until pool_release;
+ * -EAGAIN when the queue is full, -ETIMEDOUT, or -ECANCELED when the client is gone.
+ */
+int pool_acquire(struct pool *pool, size_t wanted, uint64_t deadline_us, int client_fd,
+	int wake, size_t *cell);
+
+/* The acquired cell's lane and reader: the caller's alone until pool_release. */
+int pool_lane(const struct pool *pool, size_t cell);
+struct frame_reader *pool_reader(struct pool *pool, size_t cell);
+
+/* Gives the cell back; broken: its lane failed, it stays down until a new one comes. */
+void pool_release(struct pool *pool, size_t cell, bool broken);
+
+void pool_count(struct pool *pool, struct pool_counts *counts);
+
+#endif

@@ -1,0 +1,264 @@
+#include "fcgi-app/request.h"
+
+#include "fcgi-app/json_in.h"
+#include "sandbox/json_scan.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	KEEP_BYTES = 64 * 1024,
+};
+
+struct parsing {
+	const struct config *config;
+	struct request *request;
+	struct request_refusal *refusal;
+	bool has_script;
+	int error; /* first failure */
+};
+
+struct value {
+	const char *text; /* JSON, exact span */
+	size_t length;
+	enum json_scan_type type;
+};
+
+static void quote(char *got, size_t size, const struct value *value)
+{
+	bool clipped = value->length > CLIP_BYTES;
+
+	snprintf(got, size, "%.*s%s", clipped ? CLIP_BYTES : (int)value->length, value->text,
+		clipped ? "..." : "");
+}
+
+/* Refuses with the field's name, what is allowed, and what came. */
+static void refuse(struct parsing *parsing, const char *field, const struct value *value,
+	const char *error, const char *allowed)
+{
+	struct request_refusal *refusal = parsing->refusal;
+
+	parsing->error = -EINVAL;
+	refusal->field = field;
+	snprintf(refusal->error, sizeof(refusal->error), "%s", error);
+	snprintf(refusal->allowed, sizeof(refusal->allowed), "%s", allowed);
+	if (value)
+		quote(refusal->got, sizeof(refusal->got), value);
+}
+
+static bool is_blank(const struct buffer *text)
+{
+	size_t i;
+
+	for (i = 0; i < text->length; i++) {
+		if (!strchr(" \t\r\n\f\v", text->data[i]) || !text->data[i])
+			return false;
+	}
+	return true;
+}
+
+static void take_script(struct parsing *parsing, const struct value *value)
+{
+	struct buffer *script = &parsing->request->script;
+	static const char error[] = "script must be a non-empty string";
+	static const char allowed[] = "a string of 1 to 1048576 bytes of UTF-8, not blank";
+
+	if (value->type != JSON_SCAN_STRING) {
+		refuse(parsing, "script", value, error, allowed);
+		return;
+	}
+	parsing->error = json_in_string(value->text, value->length, script);
+	if (parsing->error)
+		return;
+	parsing->has_script = true;
+	if (is_blank(script))
+		refuse(parsing, "script", value, error, allowed);
+	else if (script->length > SCRIPT_MAX_BYTES)
+		refuse(parsing, "script", value, "script must be at most 1048576 bytes of UTF-8",
+			allowed);
+}
+
+static void take_entry(struct parsing *parsing, const struct value *value)
+{
+	struct buffer *entry = &parsing->request->entry;
+	static const char error[] = "entry must be the name of a function, or null";
+	static const char allowed[] = "a string of 1 to 255 bytes, or null";
+	size_t i;
+
+	if (value->type == JSON_SCAN_NULL) {
+		parsing->request->has_entry = false;
+		return;
+	}
+	if (value->type != JSON_SCAN_STRING) {
+		refuse(parsing, "entry", value, error, allowed);
+		return;
+	}
+	buffer_reset(entry, KEEP_BYTES);
+	parsing->error = json_in_string(value->text, value->length, entry);
+	if (parsing->error)
+		return;
+	if (!entry->length || entry->length > ENTRY_MAX_BYTES)
+		refuse(parsing, "entry", value, error, allowed);
+	for (i = 0; i < entry->length && !parsing->error; i++) {
+		if ((unsigned char)entry->data[i] < 0x20 || entry->data[i] == 0x7f)
+			refuse(parsing, "entry", value, error, allowed);
+	}
+}
+
+/* A number exactly as it stands in the text; json-c would bend large ones. */
+static bool read_number(const struct value *value, double *number)
+{
+	char text[64];
+
+	if (value->type != JSON_SCAN_NUMERIC || value->length >= sizeof(text))
+		return false;
+	memcpy(text, value->text, value->length);
+	text[value->length] = '\0';
+	*number = strtod(text, NULL);
+	return isfinite(*number);
+}
+
+static void take_timeout(struct parsing *parsing, const struct value *value)
+{
+	double most = (double)parsing->config->max_timeout_ms / 1000, seconds = 0;
+	char error[128], allowed[64];
+
+	if (value->type == JSON_SCAN_NULL)
+		return;
+	if (!read_number(value, &seconds) || seconds < 0.01 || seconds > most) {
+		snprintf(allowed, sizeof(allowed), "a number from 0.01 to %g", most);
+		snprintf(error, sizeof(error), "timeout must be a number of seconds from 0.01 to %g",
+			most);
+		refuse(parsing, "timeout", value, error, allowed);
+		return;
+	}
+	parsing->request->limits.timeout_ms = (uint32_t)llround(seconds * 1000);
+}
+
+static void take_memory(struct parsing *parsing, const struct value *value)
+{
+	double most = (double)parsing->config->max_memory_mib, mib = 0;
+	char error[128], allowed[64];
+
+	if (value->type == JSON_SCAN_NULL)
+		return;
+	if (!read_number(value, &mib) || mib != floor(mib) || mib < 16 || mib > most) {
+		snprintf(allowed, sizeof(allowed), "an integer from 16 to %g", most);
+		snprintf(error, sizeof(error), "memory must be an integer of MiB from 16 to %g",
+			most);
+		refuse(parsing, "memory", value, error, allowed);
+		return;
+	}
+	parsing->request->limits.memory_mib = (uint32_t)mib;
+}
+
+static const struct field {
+	const char *name;
+	void (*take)(struct parsing *, const struct value *);
+} fields[] = {
+	{"script", take_script},
+	{"entry", take_entry},
+	{"timeout", take_timeout},
+	{"memory", take_memory},
+};
+
+static void note_unknown(struct parsing *parsing, const struct buffer *name)
+{
+	struct request *request = parsing->request;
+
+	if (request->unknown_fields == UNKNOWN_FIELDS_MAX)
+		return;
+	snprintf(request->unknown_field[request->unknown_fields++], CLIP_BYTES, "%.*s",
+		(int)(name->length < CLIP_BYTES ? name->length : CLIP_BYTES),
+		name->data ? name->data : "");
+}
+
+/* The name is decoded first: "s\u0063ript" is script. It stands between its quotes in the text. */
+static void take_member(void *context, const char *key, size_t key_bytes, const char *text,
+	size_t text_bytes, enum json_scan_type type)
+{
+	struct parsing *parsing = context;
+	const struct value value = {.text = text, .length = text_bytes, .type = type};
+	struct buffer name = {0};
+	size_t i;
+
+	if (parsing->error)
+		return;
+	parsing->error = json_in_string(key - 1, key_bytes + 2, &name);
+	for (i = 0; !parsing->error && i < sizeof(fields) / sizeof(fields[0]); i++) {
+		if (name.length == strlen(fields[i].name) &&
+			memcmp(name.data, fields[i].name, name.length) == 0) {
+			fields[i].take(parsing, &value);
+			break;
+		}
+	}
+	if (!parsing->error && i == sizeof(fields) / sizeof(fields[0]))
+		note_unknown(parsing, &name);
+	buffer_free(&name);
+}
+
+static int refuse_text(struct request_refusal *refusal, const struct json_scan_result *result)
+{
+	if (result->error == JSON_SCAN_EMPTY)
+		snprintf(refusal->error, sizeof(refusal->error), "body is empty: it must be a JSON "
+								 "object with a script");
+	else
+		snprintf(refusal->error, sizeof(refusal->error),
+			"body is not strict JSON: %s at line %zu, column %zu",
+			json_scan_error_text(result->error), result->line, result->column);
+	snprintf(refusal->allowed, sizeof(refusal->allowed), "one JSON object (RFC 8259), UTF-8, "
+							     "no duplicate keys, depth at most 64");
+	return -EINVAL;
+}
+
+static void set_defaults(struct request *request, const struct config *config)
+{
+	request->limits = (struct job_limits){.timeout_ms = (uint32_t)config->default_timeout_ms,
+		.memory_mib = (uint32_t)config->default_memory_mib};
+	request->has_entry = true;
+}
+
+int request_parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
+	struct request *request, struct request_refusal *refusal)
+{
+	const struct json_scan_options options = {.max_bytes = BODY_MAX_BYTES,
+		.max_depth = BODY_MAX_DEPTH,
+		.skip_bom = true,
+		.hash_seed = hash_seed};
+	struct parsing parsing = {.config = config, .request = request, .refusal = refusal};
+	struct json_scan_result result;
+	int r;
+
+	*refusal = (struct request_refusal){0};
+	set_defaults(request, config);
+	parsing.error = buffer_append(&request->entry, "main", 4);
+	r = json_scan(body, length, &options, take_member, &parsing, &result);
+	if (r < 0)
+		return r == -EINVAL ? refuse_text(refusal, &result) : r;
+	if (!parsing.error && result.type != JSON_SCAN_OBJECT)
+		refuse(&parsing, NULL, NULL, "body must be a JSON object", "an object");
+	if (!parsing.error && !parsing.has_script)
+		refuse(&parsing, "script", NULL, "script must be a non-empty string",
+			"a string of 1 to 1048576 bytes of UTF-8, not blank");
+	/* twice the time on every processor's account, and one second for rounding */
+	request->limits.cpu_s = (request->limits.timeout_ms * 2 + 999) / 1000 + 1;
+	return parsing.error;
+}
+
+void request_reset(struct request *request)
+{
+	struct buffer script = request->script, entry = request->entry;
+
+	buffer_reset(&script, KEEP_BYTES);
+	buffer_reset(&entry, KEEP_BYTES);
+	*request = (struct request){.script = script, .entry = entry};
+}
+
+void request_free(struct request *request)
+{
+	buffer_free(&request->script);
+	buffer_free(&request->entry);
+}

@@ -1,0 +1,48 @@
+/* The body of POST /execute: from hostile bytes to a job, or to a refusal that says why. */
+#ifndef VIVARIUM_REQUEST_H
+#define VIVARIUM_REQUEST_H
+
+#include "fcgi-app/config.h"
+#include "sandbox/buffer.h"
+#include "sandbox/job.h"
+
+#include <stdbool.h>
+
+enum {
+	BODY_MAX_BYTES = 20 << 20,
+	BODY_MAX_DEPTH = 64,
+	SCRIPT_MAX_BYTES = 1 << 20,
+	ENTRY_MAX_BYTES = 255,
+	UNKNOWN_FIELDS_MAX = 10, /* named in warnings */
+	CLIP_BYTES = 80, /* of what a client sent, when it is quoted */
+};
+
+struct request {
+	struct job_limits limits;
+	struct buffer script; /* UTF-8 */
+	struct buffer entry;
+	bool has_entry; /* false: run as __main__ */
+	size_t unknown_fields; /* at most UNKNOWN_FIELDS_MAX */
+	char unknown_field[UNKNOWN_FIELDS_MAX][CLIP_BYTES];
+};
+
+/* Why a request was refused; goes into "error" and "cause". */
+struct request_refusal {
+	char error[256];
+	const char *field; /* NULL: the body as a whole */
+	char allowed[128]; /* "" : not said */
+	char got[CLIP_BYTES + 8]; /* "" : not said */
+};
+
+/*
+ * Parses length bytes of body. Returns 0 and fills *request, whose buffers are the caller's to
+ * free; -EINVAL and fills *refusal; -ENOMEM.
+ */
+int request_parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
+	struct request *request, struct request_refusal *refusal);
+
+/* Readies a used request for the next; keeps small buffers. */
+void request_reset(struct request *request);
+void request_free(struct request *request);
+
+#endif

@@ -1,0 +1,113 @@
+#include "fcgi-app/run_command.h"
+
+#include "fcgi-app/answer.h"
+#include "fcgi-app/job_client.h"
+#include "sandbox/log.h"
+#include "sandbox/message.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	ANSWER_MAX_BYTES = 8 << 20,
+};
+
+static void write_all(int fd, const char *data, size_t length)
+{
+	ssize_t n;
+
+	while (length && (n = write(fd, data, length)) > 0) {
+		data += n;
+		length -= (size_t)n;
+	}
+}
+
+static void print_parts(const struct answer_run *run)
+{
+	write_all(STDERR_FILENO, run->output.data, run->output.length);
+	write_all(STDERR_FILENO, run->error.data, run->error.length);
+	if (run->verdict.kind == VERDICT_OK) {
+		write_all(STDOUT_FILENO, run->result.data, run->result.length);
+		write_all(STDOUT_FILENO, "\n", 1);
+	}
+}
+
+static void print_answer(const struct answer_run *run)
+{
+	struct buffer body = {0};
+
+	if (answer_run(run, &body) > 0 && buffer_append(&body, "\n", 1) == 0)
+		write_all(STDOUT_FILENO, body.data, body.length);
+	buffer_free(&body);
+}
+
+static void print_failure(const struct answer_run *run)
+{
+	char text[512];
+	struct answer_text line;
+
+	if (run->verdict.kind == VERDICT_OK)
+		return;
+	write_all(STDERR_FILENO, run->traceback.data, run->traceback.length);
+	line = answer_error_line(run, text, sizeof(text));
+	write_all(STDERR_FILENO, "vivarium: ", 10);
+	write_all(STDERR_FILENO, line.data, line.length);
+	write_all(STDERR_FILENO, "\n", 1);
+}
+
+static int wait_for_lane(const struct front_setup *setup, int *lane)
+{
+	const struct front_report report = {.is_ready = 1};
+	struct front_order order;
+	size_t count = 1;
+	int r = message_send(setup->control, &report, sizeof(report), NULL, 0);
+
+	if (!r)
+		r = message_receive(setup->control, &order, sizeof(order), lane, &count);
+	return r == 1 && count == 1 ? 0 : -EPIPE;
+}
+
+static int wait_until_ready(int lane, struct frame_reader *reader)
+{
+	struct frame frame;
+	int r;
+
+	do {
+		r = frame_reader_wait(reader, lane, &frame);
+		if (r <= 0)
+			return r ? r : -EPIPE;
+	} while (frame.type != FRAME_READY);
+	return 0;
+}
+
+int run_command_front(const struct front_setup *setup)
+{
+	struct frame_reader reader = {.in = {.cap = ANSWER_MAX_BYTES}};
+	struct job_client client = {0};
+	struct answer_run run = {.request = &setup->job->request, .request_id = "run"};
+	struct err err = {0};
+	int lane, r = front_confine(setup, &err);
+
+	if (r < 0) {
+		log_line("run", "%s", err.text);
+		return 125;
+	}
+	r = wait_for_lane(setup, &lane);
+	if (!r)
+		r = wait_until_ready(lane, &reader);
+	if (!r)
+		r = job_client_run(&client, lane, &reader, -1, &setup->job->request, &run);
+	if (r < 0) {
+		log_line("run", "the worker is gone: %s", strerror(-r));
+		return 125;
+	}
+	if (setup->job->whole_answer) {
+		print_answer(&run);
+	} else {
+		print_parts(&run);
+		print_failure(&run);
+	}
+	return answer_exit_code(&run.verdict);
+}

@@ -1,0 +1,6 @@
+#ifndef VIVARIUM_VERSION_H
+#define VIVARIUM_VERSION_H
+
+#define VIVARIUM_VERSION "0.1.0"
+
+#endif

@@ -1,0 +1,203 @@
+/*
+ * An execution takes the last steps into the jail by itself, in the order of the table below: each
+ * has a name, and one that fails ends the process with {step, errno} sent to the worker. Then it
+ * waits, parked, for a job on its channel; lowers its limits to what the job says; and runs it.
+ */
+#include "runner/execution.h"
+
+#include "runner/python.h"
+#include "sandbox/frame.h"
+#include "sandbox/identity.h"
+#include "sandbox/job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* The channel moves first; 0, 1 and 2 are then free to be replaced. */
+static int arrange_descriptors(const struct execution_setup *setup, struct err *err)
+{
+	int null;
+
+	if (dup3(setup->channel, EXECUTION_FD_CHANNEL, O_CLOEXEC) < 0 ||
+		dup2(setup->output, STDOUT_FILENO) < 0 || dup2(setup->error, STDERR_FILENO) < 0)
+		return err_set(err, errno, "arrange descriptors");
+	if (close_range(3, EXECUTION_FD_CHANNEL - 1, 0) < 0 ||
+		close_range(EXECUTION_FD_CHANNEL + 1, ~0u, 0) < 0)
+		return err_set(err, errno, "close descriptors");
+	close(STDIN_FILENO);
+	null = open("/dev/null", O_RDONLY);
+	return null == STDIN_FILENO ? 0 : err_set(err, errno, "open /dev/null");
+}
+
+/* A group of its own, so that kill(0) means the script; no signal stays blocked. */
+static int reset_signals(const struct execution_setup *setup, struct err *err)
+{
+	sigset_t none;
+
+	(void)setup;
+	setsid();
+	sigemptyset(&none);
+	return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? err_set(err, errno, "unblock signals") : 0;
+}
+
+/* Innermost, with no map: everybody in it is 65534, and RLIMIT_NPROC counts this one alone. */
+static int enter_user_namespace(const struct execution_setup *setup, struct err *err)
+{
+	(void)setup;
+	return unshare(CLONE_NEWUSER) < 0 ? err_set(err, errno, "make a user namespace") : 0;
+}
+
+static int drop_capabilities(const struct execution_setup *setup, struct err *err)
+{
+	(void)setup;
+	return identity_drop_all_capabilities(err);
+}
+
+static int set_limits(const struct execution_setup *setup, struct err *err)
+{
+	return rlimits_set_cell(&setup->limits, err);
+}
+
+/* Also what keeps a core dump handler of the host, which runs as root, from being started. */
+static int become_undumpable(const struct execution_setup *setup, struct err *err)
+{
+	(void)setup;
+	if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_GET_DUMPABLE) != 0)
+		return err_set(err, errno, "become undumpable");
+	return 0;
+}
+
+static int close_filter(const struct execution_setup *setup, struct err *err)
+{
+	return seccomp_install(setup->closing, err);
+}
+
+static int wake_python(const struct execution_setup *setup, struct err *err)
+{
+	(void)setup;
+	return python_after_fork(err);
+}
+
+static const struct execution_step {
+	const char *name;
+	int (*run)(const struct execution_setup *, struct err *);
+} steps[] = {
+	{"descriptors", arrange_descriptors},
+	{"signals", reset_signals},
+	{"user namespace", enter_user_namespace},
+	{"capabilities", drop_capabilities},
+	{"rlimits", set_limits},
+	{"undumpable", become_undumpable},
+	{"closing filter", close_filter},
+	{"python", wake_python},
+};
+
+static void send_frame(int channel, enum frame_type type, const void *payload, size_t length)
+{
+	struct buffer out = {0};
+
+	if (frame_append(&out, type, payload, length) == 0)
+		frame_flush(&out, channel);
+	buffer_free(&out);
+}
+
+static void jail_oneself(const struct execution_setup *setup)
+{
+	struct step_failure failure = {0};
+	struct err err = {0};
+	uint32_t i;
+
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		if (steps[i].run(setup, &err) == 0)
+			continue;
+		failure.step = i;
+		failure.code = err.code;
+		strncpy(failure.name, steps[i].name, sizeof(failure.name) - 1);
+		/* before the first step is done the channel is where it came */
+		send_frame(i ? EXECUTION_FD_CHANNEL : setup->channel, FRAME_STEP_FAILED, &failure,
+			sizeof(failure));
+		_exit(1);
+	}
+}
+
+struct job {
+	struct job_limits limits;
+	struct buffer script, entry;
+	bool has_entry;
+};
+
+static int take_frame(struct job *job, const struct frame *frame)
+{
+	switch ((int)frame->type) {
+	case FRAME_JOB:
+		if (frame->length != sizeof(job->limits))
+			return -EPROTO;
+		memcpy(&job->limits, frame->payload, sizeof(job->limits));
+		return 0;
+	case FRAME_SCRIPT:
+		return buffer_append(&job->script, frame->payload, frame->length);
+	case FRAME_ENTRY:
+		job->has_entry = true;
+		return buffer_append(&job->entry, frame->payload, frame->length);
+	default:
+		return -EPROTO;
+	}
+}
+
+/* Blocks, parked, until a whole job is here. Anything else is the end of this process. */
+static void receive_job(struct job *job)
+{
+	struct frame_reader reader = {.in = {.cap = JOB_MAX_BYTES}};
+	struct frame frame;
+
+	do {
+		if (frame_reader_wait(&reader, EXECUTION_FD_CHANNEL, &frame) != 1)
+			_exit(0); /* the worker is gone */
+		if (frame.type != FRAME_GO && take_frame(job, &frame) < 0)
+			_exit(1);
+	} while (frame.type != FRAME_GO);
+	frame_reader_free(&reader);
+}
+
+static int limit_job(const struct execution_setup *setup, const struct job_limits *limits, struct err *err)
+{
+	const struct rlimits_job job = {.data_bytes = setup->data_bytes,
+		.address_bytes = setup->address_bytes,
+		.memory_mib = limits->memory_mib,
+		.cpu_s = limits->cpu_s,
+		.processes = setup->limits.processes};
+
+	return rlimits_set_job(&job, err);
+}
+
+_Noreturn void execution_main(const struct execution_setup *setup)
+{
+	struct parked_report parked = {.data_bytes = setup->data_bytes};
+	struct job job = {0};
+	struct python_job run;
+	struct err err = {0};
+
+	jail_oneself(setup);
+	send_frame(EXECUTION_FD_CHANNEL, FRAME_PARKED, &parked, sizeof(parked));
+	receive_job(&job);
+	if (limit_job(setup, &job.limits, &err) < 0) {
+		dprintf(STDERR_FILENO, "vivarium: %s\n", err.text);
+		_exit(EXECUTION_EXIT_UNLIMITED);
+	}
+	run = (struct python_job){.script = job.script.data ? job.script.data : "",
+		.script_bytes = job.script.length,
+		.entry = job.has_entry ? (job.entry.data ? job.entry.data : "") : NULL,
+		.entry_bytes = job.entry.length};
+	if (python_run(&run, EXECUTION_FD_CHANNEL, &err) < 0)
+		_exit(1);
+	for (;;)
+		pause(); /* all is said; the worker has us swept */
+}

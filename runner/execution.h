@@ -1,0 +1,25 @@
+/* One execution: the process that runs one script, and nothing ever again. */
+#ifndef VIVARIUM_EXECUTION_H
+#define VIVARIUM_EXECUTION_H
+
+#include "sandbox/rlimits.h"
+#include "sandbox/seccomp.h"
+
+#include <stdint.h>
+
+enum {
+	EXECUTION_FD_CHANNEL = 1000, /* above RLIMIT_NOFILE: no script gets there by accident */
+	EXECUTION_EXIT_UNLIMITED = 77, /* the job's limits could not be set; no line has run */
+};
+
+struct execution_setup {
+	int channel, output, error; /* the worker's: a stream socket and two pipes */
+	const struct seccomp_program *closing;
+	uint64_t data_bytes, address_bytes;
+	struct rlimits_cell limits;
+};
+
+/* In a fresh fork of a warden: jails itself, reports that it is parked, runs one job, ends. */
+_Noreturn void execution_main(const struct execution_setup *setup);
+
+#endif

@@ -1,0 +1,58 @@
+/* CPython, behind one folder and this header: an embedded, warm interpreter. */
+#ifndef VIVARIUM_PYTHON_H
+#define VIVARIUM_PYTHON_H
+
+#include "sandbox/err.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* "python3.11": the name of the standard library's directory of the linked interpreter. */
+const char *python_name(void);
+
+/*
+ * Starts the interpreter, isolated from environment and user, and loads the harness from
+ * length bytes of source. Sets the environment variables scripts see. Returns 0 or -EIO, with
+ * the exception in *err.
+ */
+int python_start(const char *harness, size_t length, struct err *err);
+
+/*
+ * Imports the comma-separated modules. Returns 0, -ENOENT when one is not installed (its name in
+ * *err), -EIO for any other exception.
+ */
+int python_import(const char *modules, struct err *err);
+
+/*
+ * Runs a sample script of length bytes the way a job is run, but keeps nothing of it, so that
+ * whatever the interpreter does once is done. Returns 0 or -EIO.
+ */
+int python_warm(const char *sample, size_t length, struct err *err);
+
+/* Consolidates the heap before serving: what a fork will share, and children need not tidy. */
+int python_settle(struct err *err);
+
+/* fork(2) for a child that goes on as a template. Returns as fork does. */
+pid_t python_fork(void);
+
+/* Before a warden's first fork: takes the locks that python_after_fork gives back. */
+void python_before_fork(void);
+
+/* In a new execution: repairs the interpreter's idea of itself and reseeds all randomness. */
+int python_after_fork(struct err *err);
+
+/* What an execution is to run. Text is not NUL-terminated. */
+struct python_job {
+	const char *script;
+	size_t script_bytes;
+	const char *entry; /* NULL: run as __main__ */
+	size_t entry_bytes;
+};
+
+/*
+ * Runs the job; result, failure and end go out on the channel. Returns 0 when all was said, a
+ * negative errno when not even a failure could be reported.
+ */
+int python_run(const struct python_job *job, int channel, struct err *err);
+
+#endif

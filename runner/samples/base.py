@@ -1,0 +1,25 @@
+# Touches what nearly every script touches, so that it is warm before the first request.
+import collections
+import datetime
+import functools
+import itertools
+import json
+import math
+import random
+import re
+import string
+
+
+def main():
+    print("hi", {"a": [1, 2.5, None, True]})
+    words = re.findall(r"\w+", "the quick brown fox " * 3)
+    counts = collections.Counter(words)
+    total = functools.reduce(lambda a, b: a + b, itertools.accumulate(range(10)))
+    text = json.dumps({"counts": counts, "pi": math.pi}, sort_keys=True)
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    try:
+        raise ValueError("a sample")
+    except ValueError as error:
+        caught = f"{type(error).__name__}: {error!r:>20}"
+    return {"total": total, "text": text, "now": now, "caught": caught,
+            "pick": random.choice(string.ascii_letters), "sorted": sorted(counts.items())}

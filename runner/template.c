@@ -1,0 +1,475 @@
+/*
+ * vivarium-template: the warm interpreter, and the only parent of cells.
+ *
+ * An executable of its own, started by the master with an empty environment and a closed list of
+ * descriptors, because a fork copies memory: what a template holds, every script can read. So it
+ * never sees a byte of a request, and no key, configuration or environment of the service.
+ *
+ * One process per library set. The first warms the bare interpreter; each other set is forked from
+ * the set below it, so that their memory is shared, imports its modules and runs its samples. Each
+ * then waits on a socket of its own for requests of workers, and forks a warden for each.
+ *
+ * Privilege: its own user id, CAP_SETUID, CAP_SETGID and CAP_SETPCAP inside the service's user
+ * namespace, to give every cell an id of its own and nothing else. One thread, always. The tree of templates lives and dies as a
+ * whole: a set that dies takes the first with it, whom the master replaces.
+ */
+#include "runner/python.h"
+#include "runner/warden.h"
+#include "sandbox/cell_message.h"
+#include "sandbox/clock.h"
+#include "sandbox/identity.h"
+#include "sandbox/message.h"
+#include "sandbox/rlimits.h"
+#include "sandbox/scope.h"
+#include "sandbox/seccomp.h"
+#include "sandbox/tree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <malloc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum {
+	SETS_MAX = 16,
+	TEXT_MAX_BYTES = 1 << 20,
+};
+
+/* One library set, as the command line has it: "NAME:PARENT:MODULE,MODULE". */
+struct set {
+	char name[32], parent[32];
+	char modules[256];
+	char *sample; /* owned; NULL: none */
+	size_t sample_bytes;
+};
+
+struct template {
+	struct set set[SETS_MAX];
+	size_t sets;
+	size_t self; /* the set this process holds */
+	uint64_t started_us;
+	bool ranged; /* ids to give away: the service was started as root */
+	struct warden_setup warden;
+	int children[SETS_MAX]; /* pidfds of the sets forked from this one */
+	size_t child_count;
+};
+
+static void report(const struct template *template, bool missing, const char *text)
+{
+	struct template_report report = {.set = (uint32_t)template->self,
+		.missing = missing,
+		.load_us = clock_now_us() - template->started_us};
+
+	snprintf(report.text, sizeof(report.text), "%s", text);
+	message_send(TEMPLATE_FD_CONTROL, &report, sizeof(report), NULL, 0);
+}
+
+static _Noreturn void die(const struct err *err)
+{
+	fprintf(stderr, "vivarium-template: %s\n", err->text);
+	exit(1);
+}
+
+/* A file's text, NUL-terminated, at most TEXT_MAX_BYTES; the caller's. NULL on failure. */
+static char *read_text(int directory, const char *path, size_t *length)
+{
+	SCOPE_FD fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
+	char *text = fd < 0 ? NULL : malloc(TEXT_MAX_BYTES);
+	ssize_t n;
+
+	*length = 0;
+	while (text && *length < TEXT_MAX_BYTES - 1 &&
+		(n = read(fd, text + *length, TEXT_MAX_BYTES - 1 - *length)) > 0)
+		*length += (size_t)n;
+	if (text)
+		text[*length] = '\0';
+	return text;
+}
+
+static int parse_set(const char *text, struct set *set)
+{
+	return sscanf(text, "%31[a-z0-9_-]:%31[a-z0-9_-]:%255[A-Za-z0-9_.,]", set->name, set->parent,
+		       set->modules) >= 2
+		       ? 0
+		       : -EINVAL;
+}
+
+/* The samples are read before the host's files go out of sight. */
+static void read_sets(struct template *template, int count, char **texts)
+{
+	struct err err = {0};
+	char path[64];
+	struct set *set;
+	int i;
+
+	for (i = 0; i < count && i < SETS_MAX; i++) {
+		set = &template->set[i];
+		if (parse_set(texts[i], set) < 0) {
+			err_set(&err, EINVAL, "library set \"%s\"", texts[i]);
+			die(&err);
+		}
+		snprintf(path, sizeof(path), "samples/%s.py", set->name);
+		set->sample = read_text(TEMPLATE_FD_HARNESS, path, &set->sample_bytes);
+		template->sets++;
+	}
+}
+
+static int compile_policy(struct warden_setup *warden, struct err *err)
+{
+	SCOPE_FREE struct policy *policy = malloc(sizeof(*policy));
+	SCOPE_FREE char *text = malloc(TEXT_MAX_BYTES);
+	ssize_t length;
+	int r;
+
+	if (!policy || !text)
+		return err_set(err, ENOMEM, "read the policy");
+	length = pread(TEMPLATE_FD_POLICY, text, TEXT_MAX_BYTES, 0);
+	if (length < 0)
+		return err_set(err, errno, "read the policy");
+	r = policy_parse(text, (size_t)length, policy, err);
+	if (!r)
+		r = seccomp_compile_policy(policy, &warden->policy, err);
+	if (!r)
+		r = seccomp_compile_closing(policy, &warden->closing, err);
+	return r;
+}
+
+/* A /tmp of the template's own, for libraries that want to write while they are imported. */
+static int enter_tree(struct err *err)
+{
+	struct tree_tmp tmp = {.size_mib = 64, .inodes = 1024};
+	int r = 0;
+
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+		return err_set(err, errno, "make the template's namespaces");
+	r = tree_enter(python_name(), err);
+	return r < 0 ? r : tree_tmp_replace(&tmp, err);
+}
+
+/* The kernel takes executions first when memory ends; they inherit this. */
+static int offer_to_oom_killer(struct err *err)
+{
+	SCOPE_FD fd = openat(TEMPLATE_FD_PROC, "self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "1000", 4) != 4)
+		return err_set(err, errno, "set oom_score_adj");
+	return 0;
+}
+
+static int set_thread_stack(struct err *err)
+{
+	pthread_attr_t attributes;
+	int r = pthread_attr_init(&attributes);
+
+	if (!r)
+		r = pthread_attr_setstacksize(&attributes, (size_t)THREAD_STACK_MIB << 20);
+	if (!r)
+		r = pthread_setattr_default_np(&attributes);
+	return r ? err_set(err, r, "set the stack size of threads") : 0;
+}
+
+static int start_interpreter(struct err *err)
+{
+	size_t length;
+	SCOPE_FREE char *harness = read_text(TEMPLATE_FD_HARNESS, "harness.py", &length);
+
+	if (!harness)
+		return err_set(err, errno, "read harness.py");
+	mallopt(M_ARENA_MAX, 1); /* further arenas would eat the address space of small jobs */
+	return python_start(harness, length, err);
+}
+
+/* Reads "data" and "size" of /proc/self/statm, what job limits are counted on top of. */
+static int measure(struct warden_setup *warden, struct err *err)
+{
+	SCOPE_FD fd = openat(TEMPLATE_FD_PROC, "self/statm", O_RDONLY | O_CLOEXEC);
+	unsigned long long size, resident, shared, code, libraries, data;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	char text[256] = "";
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+		sscanf(text, "%llu %llu %llu %llu %llu %llu", &size, &resident, &shared, &code,
+			&libraries, &data) != 6)
+		return err_set(err, EIO, "read /proc/self/statm");
+	warden->address_bytes = size * page;
+	warden->data_bytes = data * page;
+	return 0;
+}
+
+/* What a fork would hand to scripts: no shared writable memory may be among it. */
+static int check_maps(struct err *err)
+{
+	int fd = openat(TEMPLATE_FD_PROC, "self/maps", O_RDONLY | O_CLOEXEC);
+	FILE *maps = fd < 0 ? NULL : fdopen(fd, "r");
+	char line[512], permissions[8];
+	int r = 0;
+
+	if (!maps)
+		return err_set(err, errno, "read /proc/self/maps");
+	while (!r && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%*s %7s", permissions) == 1 && permissions[1] == 'w' &&
+			permissions[3] == 's')
+			r = err_set(err, EPERM, "shared writable memory: %.150s", line);
+	}
+	fclose(maps);
+	return r;
+}
+
+static bool is_expected_fd(const struct template *template, int fd)
+{
+	size_t i;
+
+	if (fd <= TEMPLATE_FD_PROC || fd == (int)(TEMPLATE_FD_REQUESTS + template->self))
+		return true;
+	for (i = 0; i < template->child_count; i++) {
+		if (template->children[i] == fd)
+			return true;
+	}
+	return false;
+}
+
+/* Close-on-exec closes nothing where there is no exec: every descriptor must have its reason. */
+static int check_fds(const struct template *template, struct err *err)
+{
+	int fd = openat(TEMPLATE_FD_PROC, "self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	int r = 0;
+
+	if (!directory)
+		return err_set(err, errno, "list /proc/self/fd");
+	while (!r && (entry = readdir(directory))) {
+		if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(directory) &&
+			!is_expected_fd(template, atoi(entry->d_name)))
+			r = err_set(err, EPERM, "stray descriptor %s", entry->d_name);
+	}
+	closedir(directory);
+	return r;
+}
+
+/* fork(2) of a process with a second thread would copy that thread's locks and not the thread. */
+static int check_threads(struct err *err)
+{
+	struct stat status;
+
+	if (fstatat(TEMPLATE_FD_PROC, "self/task", &status, 0) < 0)
+		return err_set(err, errno, "look at /proc/self/task");
+	if (status.st_nlink != 3) /* one directory a thread, and "." and ".." */
+		return err_set(err, EPERM, "a library started a thread");
+	return 0;
+}
+
+static int load_set(struct template *template, struct err *err)
+{
+	struct set *set = &template->set[template->self];
+	int r = python_import(set->modules, err);
+
+	if (!r && set->sample)
+		r = python_warm(set->sample, set->sample_bytes, err);
+	return r;
+}
+
+static _Noreturn void serve(struct template *template);
+
+/* A set that is not installed takes those that lie on it along. */
+static void report_missing(struct template *template, const char *text)
+{
+	size_t self = template->self, i;
+
+	report(template, true, text);
+	for (i = 0; i < template->sets; i++) {
+		if (i != self && strcmp(template->set[i].parent, template->set[self].name) == 0) {
+			template->self = i;
+			report_missing(template, text);
+		}
+	}
+	template->self = self;
+}
+
+/* Life of a forked set up to its first request. */
+static _Noreturn void run_set(struct template *template)
+{
+	struct err err = {0};
+	int r;
+
+	while (template->child_count) /* the parent's, not ours */
+		close(template->children[--template->child_count]);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	template->started_us = clock_now_us();
+	r = load_set(template, &err);
+	if (r == -ENOENT) {
+		report_missing(template, err.text);
+		exit(0);
+	}
+	if (r < 0)
+		die(&err);
+	serve(template);
+}
+
+static int fork_children(struct template *template, struct err *err)
+{
+	size_t i;
+	pid_t pid;
+	int watch;
+
+	for (i = 0; i < template->sets; i++) {
+		if (i == template->self ||
+			strcmp(template->set[i].parent, template->set[template->self].name) != 0)
+			continue;
+		pid = python_fork();
+		if (pid < 0)
+			return err_set(err, errno, "fork the set %s", template->set[i].name);
+		if (!pid) {
+			template->self = i;
+			run_set(template);
+		}
+		watch = (int)syscall(SYS_pidfd_open, pid, 0);
+		if (watch < 0)
+			return err_set(err, errno, "watch the set %s", template->set[i].name);
+		template->children[template->child_count++] = watch;
+	}
+	return 0;
+}
+
+static void close_other_requests(const struct template *template)
+{
+	size_t i;
+
+	for (i = 0; i < template->sets; i++) {
+		if (i != template->self)
+			close(TEMPLATE_FD_REQUESTS + (int)i);
+	}
+}
+
+/* A child that left because its library is missing is forgotten; any other end is ours too. */
+static void handle_child_exit(struct template *template, size_t child)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PIDFD, (id_t)template->children[child], &info, WEXITED) < 0 ||
+		info.si_code != CLD_EXITED || info.si_status != 0) {
+		fprintf(stderr, "vivarium-template: a library set died\n");
+		exit(1);
+	}
+	close(template->children[child]);
+	template->children[child] = template->children[--template->child_count];
+}
+
+static void handle_request(struct template *template)
+{
+	struct template_request request;
+	int control = -1;
+	size_t count = 1;
+	int r = message_receive(TEMPLATE_FD_REQUESTS + (int)template->self, &request,
+		sizeof(request), &control, &count);
+
+	if (r == 0)
+		exit(0); /* no worker is left that could ask */
+	if (r == 1 && count == 1)
+		warden_spawn(&template->warden, &request, control);
+	if (count)
+		close(control);
+}
+
+static _Noreturn void serve_requests(struct template *template)
+{
+	struct pollfd watched[SETS_MAX + 2];
+	size_t i;
+
+	for (;;) {
+		watched[0] = (struct pollfd){.fd = TEMPLATE_FD_CONTROL, .events = POLLIN};
+		watched[1] = (struct pollfd){
+			.fd = TEMPLATE_FD_REQUESTS + (int)template->self, .events = POLLIN};
+		for (i = 0; i < template->child_count; i++)
+			watched[2 + i] = (struct pollfd){
+				.fd = template->children[i], .events = POLLIN};
+		if (poll(watched, 2 + template->child_count, -1) < 0 && errno != EINTR)
+			exit(1);
+		if (watched[0].revents)
+			exit(0); /* the master is gone, or wants us gone */
+		if (watched[1].revents)
+			handle_request(template);
+		for (i = template->child_count; i-- > 0;) {
+			if (watched[2 + i].revents)
+				handle_child_exit(template, i);
+		}
+	}
+}
+
+static _Noreturn void serve(struct template *template)
+{
+	struct err err = {0};
+	int r = python_settle(&err);
+
+	if (!r)
+		r = fork_children(template, &err);
+	close_other_requests(template);
+	if (!r)
+		r = measure(&template->warden, &err);
+	if (!r)
+		r = check_maps(&err);
+	if (!r)
+		r = check_fds(template, &err);
+	if (!r)
+		r = check_threads(&err);
+	if (r < 0)
+		die(&err);
+	report(template, false, "");
+	serve_requests(template);
+}
+
+/* Order matters: the tree hides the host, and changing its mounts is a privilege given up next. */
+static int set_up(struct template *template, struct err *err)
+{
+	uint64_t keep = CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETGID) | CAPABILITY(CAP_SETPCAP);
+	int r = compile_policy(&template->warden, err);
+
+	if (!r)
+		r = offer_to_oom_killer(err);
+	if (!r)
+		r = set_thread_stack(err);
+	if (!r)
+		r = enter_tree(err);
+	if (!r)
+		r = identity_become(template->ranged ? IDENTITY_TEMPLATE : 0,
+			template->ranged ? keep : 0, err);
+	/* maps and oom_score_adj of a process that is not dumpable belong to root */
+	if (!r && prctl(PR_SET_DUMPABLE, 1) < 0)
+		r = err_set(err, errno, "stay readable for oneself");
+	return r;
+}
+
+/* vivarium-template ranged|single SET... ; started by the master, by nobody else */
+int main(int argc, char **argv)
+{
+	struct template template = {.started_us = clock_now_us()};
+	struct err err = {0};
+	int r;
+
+	if (argc < 3 || (strcmp(argv[1], "ranged") != 0 && strcmp(argv[1], "single") != 0)) {
+		fprintf(stderr, "vivarium-template is started by vivarium\n");
+		return 2;
+	}
+	template.ranged = strcmp(argv[1], "ranged") == 0;
+	read_sets(&template, argc - 2, argv + 2);
+	r = set_up(&template, &err);
+	if (!r)
+		r = start_interpreter(&err);
+	if (!r)
+		r = load_set(&template, &err);
+	if (r < 0)
+		die(&err);
+	close(TEMPLATE_FD_POLICY);
+	close(TEMPLATE_FD_HARNESS);
+	serve(&template);
+}

@@ -1,0 +1,354 @@
+/*
+ * A cell is built by a short-lived fork of the template, the builder: it takes the cell's user id,
+ * makes the namespaces, forks the warden into them, tells the worker, and exits.
+ *
+ * The warden then lives as process 1 of the cell. It holds the namespaces, forks one execution at
+ * a time, reaps, sweeps, restores /tmp. It is given descriptors, never a byte of a job: it closes
+ * its copies as soon as the execution has its own. Signals come as a descriptor. Its privilege is
+ * CAP_SYS_ADMIN in the cell's own user namespace, for /tmp. It ends when its worker is gone, and
+ * the kernel ends with it whatever runs in its PID namespace.
+ */
+#include "runner/warden.h"
+
+#include "runner/execution.h"
+#include "runner/python.h"
+#include "sandbox/identity.h"
+#include "sandbox/message.h"
+#include "sandbox/scope.h"
+#include "sandbox/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Where a warden keeps its own descriptors; the rest below is its log. */
+enum {
+	WARDEN_FD_CONTROL = 3,
+	WARDEN_FD_PROC = 4, /* builder only */
+};
+
+struct warden {
+	const struct warden_setup *setup;
+	const struct template_request *request;
+	struct tree_tmp tmp;
+	int signals; /* signalfd of SIGCHLD */
+	pid_t execution; /* 0: none */
+	uint32_t execution_number;
+};
+
+static _Noreturn void fail(const char *step, int code)
+{
+	struct cell_report report = {.type = CELL_REPORT_FAILED, .code = code};
+
+	snprintf(report.step, sizeof(report.step), "%s", step);
+	message_send(WARDEN_FD_CONTROL, &report, sizeof(report), NULL, 0);
+	_exit(1);
+}
+
+/* --- building ------------------------------------------------------------------------------ */
+
+static int keep_two_descriptors(struct warden *warden, struct err *err)
+{
+	(void)warden;
+	if (close_range(WARDEN_FD_PROC + 1, ~0u, 0) < 0)
+		return err_set(err, errno, "close inherited descriptors");
+	return 0;
+}
+
+static int take_cell_identity(struct warden *warden, struct err *err)
+{
+	return identity_become(warden->request->uid, 0, err);
+}
+
+static int make_namespaces(struct warden *warden, struct err *err)
+{
+	int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
+		    CLONE_NEWNET | CLONE_NEWCGROUP;
+	int r;
+
+	(void)warden;
+	if (unshare(flags) < 0)
+		return err_set(err, errno, "make the cell's namespaces");
+	/* the change of credentials made us undumpable, and /proc/self/uid_map root's */
+	if (prctl(PR_SET_DUMPABLE, 1) < 0)
+		return err_set(err, errno, "open one's own id map");
+	r = identity_map_self(WARDEN_FD_PROC, warden->request->uid, err);
+	close(WARDEN_FD_PROC);
+	return r;
+}
+
+static int mount_tmp(struct warden *warden, struct err *err)
+{
+	warden->tmp.size_mib = warden->request->tmp_mib;
+	warden->tmp.inodes = warden->request->tmp_inodes;
+	return tree_tmp_replace(&warden->tmp, err);
+}
+
+static int name_host(struct warden *warden, struct err *err)
+{
+	(void)warden;
+	return sethostname("vivarium", 8) < 0 ? err_set(err, errno, "set the host name") : 0;
+}
+
+static int keep_one_capability(struct warden *warden, struct err *err)
+{
+	(void)warden;
+	return identity_become(0, CAPABILITY(CAP_SYS_ADMIN), err);
+}
+
+static int become_undumpable(struct warden *warden, struct err *err)
+{
+	(void)warden;
+	return prctl(PR_SET_DUMPABLE, 0) < 0 ? err_set(err, errno, "become undumpable") : 0;
+}
+
+static int take_signals(struct warden *warden, struct err *err)
+{
+	sigset_t all, child;
+
+	sigfillset(&all);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	if (sigprocmask(SIG_SETMASK, &all, NULL) < 0)
+		return err_set(err, errno, "block signals");
+	warden->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+	return warden->signals < 0 ? err_set(err, errno, "make a signalfd") : 0;
+}
+
+static int install_policy(struct warden *warden, struct err *err)
+{
+	return seccomp_install(&warden->setup->policy, err);
+}
+
+struct warden_step {
+	const char *name;
+	int (*run)(struct warden *, struct err *);
+};
+
+static const struct warden_step builder_steps[] = {
+	{"descriptors", keep_two_descriptors},
+	{"identity", take_cell_identity},
+	{"namespaces", make_namespaces},
+};
+
+static const struct warden_step warden_steps[] = {
+	{"tmp", mount_tmp},
+	{"hostname", name_host},
+	{"capabilities", keep_one_capability},
+	{"undumpable", become_undumpable},
+	{"signals", take_signals},
+	{"seccomp", install_policy},
+};
+
+static void run_steps(struct warden *warden, const struct warden_step *steps, size_t count)
+{
+	struct err err = {0};
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		if (steps[i].run(warden, &err) < 0)
+			fail(steps[i].name, err.code);
+	}
+}
+
+/* --- serving ------------------------------------------------------------------------------- */
+
+static void report_exit(const struct warden *warden, int status, const struct rusage *usage)
+{
+	struct cell_report report = {.type = CELL_REPORT_EXITED,
+		.execution = warden->execution_number,
+		.status = status,
+		.peak_kib = (uint64_t)usage->ru_maxrss};
+
+	report.cpu_us = (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000u +
+			(uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
+	message_send(WARDEN_FD_CONTROL, &report, sizeof(report), NULL, 0);
+}
+
+/* Reaps whoever has ended, orphans included; options as of wait4(2). Returns wait4's result. */
+static pid_t reap_one(struct warden *warden, int options)
+{
+	struct rusage usage;
+	int status;
+	pid_t pid = wait4(-1, &status, options, &usage);
+
+	if (pid > 0 && pid == warden->execution) {
+		report_exit(warden, status, &usage);
+		warden->execution = 0;
+	}
+	return pid;
+}
+
+static void handle_signals(struct warden *warden)
+{
+	struct signalfd_siginfo info;
+
+	while (read(warden->signals, &info, sizeof(info)) > 0)
+		;
+	while (reap_one(warden, WNOHANG) > 0)
+		;
+}
+
+/* Ends all that runs in the cell; until nobody is left, who might have forked meanwhile. */
+static void sweep(struct warden *warden)
+{
+	warden->execution = 0; /* its end was ordered: nobody asks how it came */
+	do
+		kill(-1, SIGKILL);
+	while (reap_one(warden, 0) > 0 || errno == EINTR);
+	if (errno != ECHILD)
+		fail("sweep", errno);
+}
+
+static void restore_tmp(struct warden *warden)
+{
+	struct err err = {0};
+
+	if (tree_tmp_untouched(&warden->tmp))
+		return;
+	if (tree_tmp_replace(&warden->tmp, &err) < 0)
+		fail("restore /tmp", err.code);
+}
+
+static void fork_execution(struct warden *warden, uint32_t number, const int fds[3])
+{
+	struct execution_setup setup = {.channel = fds[0],
+		.output = fds[1],
+		.error = fds[2],
+		.closing = &warden->setup->closing,
+		.data_bytes = warden->setup->data_bytes,
+		.address_bytes = warden->setup->address_bytes,
+		.limits = {.processes = warden->request->processes,
+			.open_files = warden->request->open_files,
+			.file_mib = warden->request->file_mib,
+			.stack_mib = warden->request->stack_mib}};
+	pid_t pid;
+
+	tree_tmp_settle(&warden->tmp);
+	pid = fork();
+	if (pid < 0)
+		fail("fork", errno);
+	if (!pid)
+		execution_main(&setup);
+	warden->execution = pid;
+	warden->execution_number = number;
+}
+
+static void obey(struct warden *warden, const struct cell_order *order, const int *fds, size_t count)
+{
+	switch ((enum cell_order_type)order->type) {
+	case CELL_ORDER_FORK:
+		if (warden->execution || count != 3)
+			fail("order", EPROTO);
+		fork_execution(warden, order->execution, fds);
+		return;
+	case CELL_ORDER_END:
+		sweep(warden);
+		restore_tmp(warden);
+		return;
+	case CELL_ORDER_TRACE:
+		if (warden->execution && order->execution == warden->execution_number)
+			kill(warden->execution, CELL_TRACE_SIGNAL);
+		return;
+	default:
+		fail("order", EPROTO);
+	}
+}
+
+static void handle_order(struct warden *warden)
+{
+	struct cell_order order;
+	int fds[MESSAGE_FDS_MAX];
+	size_t count = MESSAGE_FDS_MAX, i;
+	int r = message_receive(WARDEN_FD_CONTROL, &order, sizeof(order), fds, &count);
+
+	if (r == 0)
+		_exit(0); /* the worker is gone: so is the cell */
+	if (r < 0)
+		fail("receive", -r);
+	obey(warden, &order, fds, count);
+	for (i = 0; i < count; i++)
+		close(fds[i]);
+}
+
+static _Noreturn void warden_main(struct warden *warden)
+{
+	struct pollfd watched[2];
+
+	run_steps(warden, warden_steps, sizeof(warden_steps) / sizeof(warden_steps[0]));
+	python_before_fork();
+	watched[0] = (struct pollfd){.fd = warden->signals, .events = POLLIN};
+	watched[1] = (struct pollfd){.fd = WARDEN_FD_CONTROL, .events = POLLIN};
+	for (;;) {
+		if (poll(watched, 2, -1) < 0 && errno != EINTR)
+			fail("poll", errno);
+		if (watched[0].revents)
+			handle_signals(warden);
+		if (watched[1].revents)
+			handle_order(warden);
+	}
+}
+
+/* The worker gets to hold the warden by a pidfd: the one kill that ends a whole cell. */
+static void introduce(pid_t pid)
+{
+	struct cell_report report = {.type = CELL_REPORT_HELLO};
+	SCOPE_FD pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int r;
+
+	if (pidfd < 0)
+		fail("pidfd", errno);
+	r = message_send(WARDEN_FD_CONTROL, &report, sizeof(report), &pidfd, 1);
+	if (r < 0)
+		_exit(1);
+}
+
+static _Noreturn void build(struct warden *warden, int control, int proc)
+{
+	pid_t pid;
+
+	/* both are moved out of each other's way first: control may be any number */
+	control = fcntl(control, F_DUPFD, 16);
+	proc = fcntl(proc, F_DUPFD, 16);
+	if (dup2(control, WARDEN_FD_CONTROL) < 0 || dup2(proc, WARDEN_FD_PROC) < 0)
+		_exit(1);
+	run_steps(warden, builder_steps, sizeof(builder_steps) / sizeof(builder_steps[0]));
+	pid = fork();
+	if (pid < 0)
+		fail("fork", errno);
+	if (!pid)
+		warden_main(warden);
+	introduce(pid);
+	_exit(0);
+}
+
+void warden_spawn(const struct warden_setup *setup, const struct template_request *request,
+	int control)
+{
+	struct warden warden = {.setup = setup, .request = request, .signals = -1};
+	struct cell_report report = {.type = CELL_REPORT_FAILED, .step = "fork"};
+	pid_t pid = fork();
+
+	if (!pid)
+		build(&warden, control, TEMPLATE_FD_PROC);
+	if (pid < 0) {
+		report.code = errno;
+		message_send(control, &report, sizeof(report), NULL, 0);
+		return;
+	}
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}

@@ -1,0 +1,24 @@
+/* The warden of a cell: process 1 of its PID namespace, parent of its executions. */
+#ifndef VIVARIUM_WARDEN_H
+#define VIVARIUM_WARDEN_H
+
+#include "sandbox/cell_message.h"
+#include "sandbox/seccomp.h"
+
+#include <stdint.h>
+
+/* What every warden of a template inherits. */
+struct warden_setup {
+	struct seccomp_program policy, closing;
+	uint64_t data_bytes, address_bytes; /* of the warm interpreter: job limits come on top */
+};
+
+/*
+ * Called in a template: makes a cell's namespaces and forks its warden into them. control is the
+ * warden's end of the cell's control socket and stays the caller's. Whatever goes wrong is
+ * reported over it (CELL_REPORT_FAILED), or seen there as end of file.
+ */
+void warden_spawn(const struct warden_setup *setup, const struct template_request *request,
+	int control);
+
+#endif

@@ -1,0 +1,634 @@
+#include "sandbox/cell.h"
+
+#include "sandbox/cell_io.h"
+#include "sandbox/cell_run.h"
+#include "sandbox/clock.h"
+#include "sandbox/identity.h"
+#include "sandbox/message.h"
+#include "sandbox/scope.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+	START_MAX_US = 20 * 1000 * 1000, /* for a warden to come up */
+	FORK_MAX_US = 60 * 1000 * 1000, /* for a sweep, which frees memory, and a fork */
+	FINISH_MAX_US = 1000 * 1000, /* threads and atexit handlers after the value */
+	TRACE_MAX_US = 30 * 1000, /* for the traceback of a run out of time */
+	RETRY_FIRST_US = 20 * 1000,
+	RETRY_LAST_US = 5 * 1000 * 1000,
+	LANE_MAX_BYTES = JOB_MAX_BYTES,
+	CHANNEL_MAX_BYTES = RESULT_MAX_BYTES + 64 * 1024,
+	OVERSIZED_MAX = 8, /* jobs for a smaller set before the cell changes to that */
+	DRAIN_READS = 4, /* 64 KiB each: what a pipe holds, and some that comes meanwhile */
+};
+
+static void fire(struct cell *cell, enum cell_event event);
+
+void cell_init(struct cell *cell, const struct cell_environment *environment, uint32_t number,
+	size_t set)
+{
+	int i;
+
+	*cell = (struct cell){.environment = environment,
+		.number = number,
+		.set = set,
+		.state = CELL_DOWN,
+		.warden = -1,
+		.deadline_us = clock_now_us(),
+		.lane_in = {.in = {.cap = LANE_MAX_BYTES}},
+		.channel_in = {.in = {.cap = CHANNEL_MAX_BYTES}},
+		.output = {.max_bytes = STREAM_MAX_BYTES},
+		.error = {.max_bytes = STREAM_MAX_BYTES},
+		.run = {.status_file = -1}};
+	for (i = 0; i < CELL_SOURCE_COUNT; i++)
+		cell->source[i] = (struct cell_source){
+			.cell = cell, .kind = (enum cell_source_kind)i, .fd = -1};
+}
+
+static void note_trouble(struct cell *cell, const char *what, int code)
+{
+	snprintf(cell->trouble, sizeof(cell->trouble), "%s: %s", what, strerror(code));
+}
+
+static void set_deadline(struct cell *cell, uint64_t after_us)
+{
+	cell->deadline_us = after_us ? clock_now_us() + after_us : 0;
+}
+
+/* --- actions ------------------------------------------------------------------------------- */
+
+/* Ends the cell at once: its warden is process 1 of all that runs in it. */
+static void kill_warden(struct cell *cell)
+{
+	if (cell->warden >= 0)
+		syscall(SYS_pidfd_send_signal, cell->warden, SIGKILL, NULL, 0);
+	fd_close(&cell->warden);
+	cell_source_close(cell, CELL_SOURCE_CONTROL);
+	cell_close_execution(cell);
+}
+
+/* A full or missing template socket is like a failed start: the retry timer comes back. */
+static void act_start(struct cell *cell)
+{
+	const struct cell_environment *environment = cell->environment;
+	struct template_request request = environment->limits;
+	int pair[2], r;
+
+	kill_warden(cell);
+	cell_run_reset(cell);
+	cell->served = 0;
+	cell->born_us = clock_now_us();
+	set_deadline(cell, START_MAX_US);
+	request.cell = cell->number;
+	request.uid = environment->ranged ? IDENTITY_CELL_FIRST + cell->number : 0;
+	r = message_pair(SOCK_SEQPACKET, pair);
+	if (!r) {
+		r = message_send(
+			environment->requests[cell->set], &request, sizeof(request), &pair[1], 1);
+		close(pair[1]);
+		if (!r)
+			r = cell_source_open(cell, CELL_SOURCE_CONTROL, pair[0]);
+		else
+			close(pair[0]);
+	}
+	if (r < 0) {
+		note_trouble(cell, "ask the template for a warden", -r);
+		fire(cell, CELL_EVENT_LOST);
+	}
+}
+
+static int order(struct cell *cell, enum cell_order_type type, const int *fds, size_t count)
+{
+	struct cell_order message = {.type = type, .execution = cell->run.number};
+
+	return message_send(
+		cell->source[CELL_SOURCE_CONTROL].fd, &message, sizeof(message), fds, count);
+}
+
+static void act_fork(struct cell *cell)
+{
+	int ends[3], i, r;
+
+	cell_close_execution(cell);
+	cell_run_reset(cell);
+	cell->run.forked_us = clock_now_us();
+	set_deadline(cell, FORK_MAX_US);
+	r = cell_open_execution(cell, ends);
+	if (!r)
+		r = order(cell, CELL_ORDER_FORK, ends, 3);
+	for (i = 0; i < 3; i++)
+		fd_close(&ends[i]);
+	if (r < 0) {
+		note_trouble(cell, "order an execution", -r);
+		fire(cell, CELL_EVENT_LOST);
+	}
+}
+
+static void flush_lane(struct cell *cell)
+{
+	if (cell_source_flush(cell, CELL_SOURCE_LANE, &cell->lane_out) < 0)
+		buffer_reset(&cell->lane_out, 0); /* the end of the lane is seen when it is read */
+}
+
+static const char *template_name(const struct cell *cell)
+{
+	return cell->environment->set_names[cell->set];
+}
+
+static void act_offer(struct cell *cell)
+{
+	uint32_t set = (uint32_t)cell->set;
+
+	cell->failures = 0;
+	cell->is_up = true;
+	set_deadline(cell, 0);
+	if (cell->source[CELL_SOURCE_LANE].fd < 0)
+		return; /* said when a lane comes */
+	if (frame_append(&cell->lane_out, FRAME_READY, &set, sizeof(set)) == 0)
+		flush_lane(cell);
+}
+
+static void act_run(struct cell *cell)
+{
+	cell->served++;
+	cell->run.started_us = clock_now_us();
+	set_deadline(cell, cell->run.limits.timeout_ms * UINT64_C(1000));
+	if (cell_source_flush(cell, CELL_SOURCE_CHANNEL, &cell->channel_out) < 0)
+		cell_source_close(cell, CELL_SOURCE_CHANNEL); /* its exit will say why */
+}
+
+static void act_finish(struct cell *cell)
+{
+	uint64_t end = clock_now_us() + FINISH_MAX_US;
+
+	if (end < cell->deadline_us)
+		cell->deadline_us = end;
+}
+
+static void act_trace(struct cell *cell)
+{
+	cell->run.timed_out = true;
+	set_deadline(cell, TRACE_MAX_US);
+	if (order(cell, CELL_ORDER_TRACE, NULL, 0) < 0)
+		fire(cell, CELL_EVENT_DEADLINE);
+}
+
+static bool is_worn(const struct cell *cell)
+{
+	const struct cell_environment *environment = cell->environment;
+
+	return cell->served >= environment->max_executions ||
+	       clock_now_us() - cell->born_us >= environment->max_age_s * UINT64_C(1000000);
+}
+
+/* Whether `lower` is the set or one of those it lies on. */
+static bool lies_on(const struct cell_environment *environment, size_t set, size_t lower)
+{
+	while (set != lower && environment->set_parents[set] != set)
+		set = environment->set_parents[set];
+	return set == lower;
+}
+
+/*
+ * The mix of library sets follows the traffic: a cell that had to import what its job wanted
+ * changes over at once, one that keeps getting smaller jobs after a while.
+ */
+static bool changes_set(struct cell *cell)
+{
+	size_t wanted = cell->run.limits.wanted_set;
+
+	if (!cell->run.started_us || wanted == cell->set) {
+		cell->oversized = 0;
+		return false;
+	}
+	if (lies_on(cell->environment, cell->set, wanted) && ++cell->oversized < OVERSIZED_MAX)
+		return false;
+	cell->oversized = 0;
+	cell->set = wanted;
+	return true;
+}
+
+static void act_discard(struct cell *cell)
+{
+	int r;
+
+	if (changes_set(cell) || is_worn(cell)) {
+		fire(cell, CELL_EVENT_WORN);
+		return;
+	}
+	r = order(cell, CELL_ORDER_END, NULL, 0);
+	if (r < 0) {
+		note_trouble(cell, "order the end of an execution", -r);
+		fire(cell, CELL_EVENT_LOST);
+		return;
+	}
+	act_fork(cell);
+}
+
+/* What was printed before the end is in the pipes by now; then the answer, then the sweep. */
+static void act_conclude(struct cell *cell)
+{
+	int r = cell_drain_output(cell, CELL_SOURCE_STDOUT, DRAIN_READS);
+
+	if (!r)
+		r = cell_drain_output(cell, CELL_SOURCE_STDERR, DRAIN_READS);
+	if (!r)
+		r = cell_run_answer(cell, template_name(cell));
+	if (r < 0) {
+		buffer_reset(&cell->lane_out, 0);
+		cell_run_answer_internal(cell);
+	}
+	flush_lane(cell);
+	act_discard(cell);
+}
+
+static void act_fail(struct cell *cell)
+{
+	uint64_t wait = RETRY_FIRST_US;
+	unsigned i;
+
+	if (cell->run.job_begun)
+		cell_run_answer_internal(cell);
+	if (frame_append(&cell->lane_out, FRAME_DOWN, NULL, 0) == 0)
+		flush_lane(cell);
+	kill_warden(cell);
+	cell_run_reset(cell);
+	for (i = 0; i < cell->failures && wait < RETRY_LAST_US; i++)
+		wait *= 2;
+	cell->failures++;
+	cell->is_up = false;
+	set_deadline(cell, wait < RETRY_LAST_US ? wait : RETRY_LAST_US);
+}
+
+static void act(struct cell *cell, enum cell_action action)
+{
+	switch (action) {
+	case CELL_ACTION_NONE:
+		return;
+	case CELL_ACTION_START:
+		act_start(cell);
+		return;
+	case CELL_ACTION_FORK:
+		act_fork(cell);
+		return;
+	case CELL_ACTION_OFFER:
+		act_offer(cell);
+		return;
+	case CELL_ACTION_RUN:
+		act_run(cell);
+		return;
+	case CELL_ACTION_FINISH:
+		act_finish(cell);
+		return;
+	case CELL_ACTION_TRACE:
+		act_trace(cell);
+		return;
+	case CELL_ACTION_CONCLUDE:
+		act_conclude(cell);
+		return;
+	case CELL_ACTION_DISCARD:
+		act_discard(cell);
+		return;
+	case CELL_ACTION_FAIL:
+		act_fail(cell);
+		return;
+	case CELL_ACTION_COUNT:
+		return;
+	}
+}
+
+static void fire(struct cell *cell, enum cell_event event)
+{
+	struct cell_transition transition = cell_transition(cell->state, event);
+
+	cell->state = transition.next;
+	act(cell, transition.action);
+}
+
+/* --- the lane: jobs, hostile only if the dispatcher was taken over ------------------------- */
+
+static void drop_lane(struct cell *cell)
+{
+	cell_source_close(cell, CELL_SOURCE_LANE);
+	frame_reader_reset(&cell->lane_in, 0);
+	buffer_reset(&cell->lane_out, 0);
+	cell->run.job_begun = false;
+	fire(cell, CELL_EVENT_ABANDONED);
+}
+
+static int begin_job(struct cell *cell, const struct frame *frame)
+{
+	struct job_limits *limits = &cell->run.limits;
+
+	if (frame->length != sizeof(*limits) || cell->run.job_begun || cell->state != CELL_PARKED)
+		return -EPROTO;
+	memcpy(limits, frame->payload, sizeof(*limits));
+	if (!limits->timeout_ms || !limits->memory_mib || !limits->cpu_s ||
+		limits->wanted_set >= cell->environment->sets)
+		return -EPROTO;
+	cell->run.job_begun = true;
+	return frame_append(&cell->channel_out, FRAME_JOB, frame->payload, frame->length);
+}
+
+/* A job goes through unread: the frames are the execution's to understand. */
+static int take_job_frame(struct cell *cell, const struct frame *frame)
+{
+	int r;
+
+	switch ((int)frame->type) {
+	case FRAME_JOB:
+		return begin_job(cell, frame);
+	case FRAME_SCRIPT:
+	case FRAME_ENTRY:
+	case FRAME_GO:
+		if (!cell->run.job_begun || cell->state != CELL_PARKED)
+			return -EPROTO;
+		r = frame_append(&cell->channel_out, (enum frame_type)frame->type, frame->payload,
+			frame->length);
+		if (!r && frame->type == FRAME_GO)
+			fire(cell, CELL_EVENT_JOB);
+		return r;
+	case FRAME_CANCEL:
+		fire(cell, CELL_EVENT_ABANDONED);
+		return 0;
+	default:
+		return -EPROTO;
+	}
+}
+
+static void handle_lane(struct cell *cell, uint32_t events)
+{
+	struct frame frame;
+	int r;
+
+	if (events & EPOLLOUT)
+		flush_lane(cell);
+	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		return;
+	r = frame_reader_fill(&cell->lane_in, cell->source[CELL_SOURCE_LANE].fd, NULL);
+	if (r == -EAGAIN)
+		return;
+	while (r > 0 && frame_reader_next(&cell->lane_in, &frame)) {
+		if (take_job_frame(cell, &frame) < 0)
+			r = -EPROTO;
+	}
+	if (r <= 0)
+		drop_lane(cell);
+}
+
+/* --- the channel: every byte hostile once a job runs --------------------------------------- */
+
+static void take_parked(struct cell *cell, const struct frame *frame, pid_t sender)
+{
+	int r;
+
+	if (cell->state != CELL_FORKING)
+		return; /* forged */
+	r = frame->length == sizeof(struct parked_report) ? cell_run_note_parked(cell, sender)
+							   : -EPROTO;
+	if (r < 0) {
+		note_trouble(cell, "see the new execution", -r);
+		fire(cell, CELL_EVENT_LOST);
+		return;
+	}
+	fire(cell, CELL_EVENT_IS_PARKED);
+}
+
+static void take_step_failed(struct cell *cell, const struct frame *frame)
+{
+	struct step_failure failure;
+
+	if (cell->state != CELL_FORKING || frame->length != sizeof(failure))
+		return; /* forged: its exit will be judged */
+	memcpy(&failure, frame->payload, sizeof(failure));
+	snprintf(cell->trouble, sizeof(cell->trouble), "jail step %u \"%.31s\": %s", failure.step,
+		failure.name, strerror(failure.code));
+	fire(cell, CELL_EVENT_LOST);
+}
+
+static void take_claim(struct cell *cell, const struct frame *frame)
+{
+	struct failure claim;
+
+	if (cell->state != CELL_RUNNING || cell->run.claim.length ||
+		failure_decode(frame->payload, frame->length, &claim) < 0)
+		return;
+	if (buffer_append(&cell->run.claim, frame->payload, frame->length) == 0)
+		fire(cell, CELL_EVENT_CLAIM);
+}
+
+static void take_value(struct cell *cell, const struct frame *frame)
+{
+	if (cell->state != CELL_RUNNING)
+		return;
+	if (cell_run_keep_value(cell, frame->payload, frame->length) < 0)
+		return; /* out of memory ourselves: the job will run into its time */
+	fire(cell, cell->run.has_value ? CELL_EVENT_VALUE : CELL_EVENT_CLAIM);
+}
+
+static void take_traceback(struct cell *cell, const struct frame *frame)
+{
+	if (cell->state != CELL_TRACING || cell->run.traceback.length ||
+		frame->length > TRACEBACK_MAX_BYTES)
+		return;
+	buffer_append(&cell->run.traceback, frame->payload, frame->length);
+}
+
+static void take_channel_frame(struct cell *cell, const struct frame *frame, pid_t sender)
+{
+	switch ((int)frame->type) {
+	case FRAME_PARKED:
+		take_parked(cell, frame, sender);
+		return;
+	case FRAME_STEP_FAILED:
+		take_step_failed(cell, frame);
+		return;
+	case FRAME_RESULT:
+		take_value(cell, frame);
+		return;
+	case FRAME_FAILURE:
+		take_claim(cell, frame);
+		return;
+	case FRAME_TRACEBACK:
+		take_traceback(cell, frame);
+		return;
+	case FRAME_DONE:
+		/* without a value or a claim it means nothing: the exit will be judged */
+		if (cell->state == CELL_FINISHING || cell->state == CELL_TRACING)
+			fire(cell, CELL_EVENT_FINISHED);
+		return;
+	default:
+		return; /* garbage; it may go on as long as it likes */
+	}
+}
+
+/* A frame too large to hold is a value over the limit; anything else is no frame of ours. */
+static void refuse_oversize(struct cell *cell)
+{
+	struct frame_header header;
+
+	if (cell->state != CELL_RUNNING || !frame_reader_peek(&cell->channel_in, &header) ||
+		header.length <= RESULT_MAX_BYTES)
+		return;
+	if (header.type != FRAME_RESULT) {
+		cell_source_close(cell, CELL_SOURCE_CHANNEL);
+		return;
+	}
+	cell->run.oversize_bytes = header.length;
+	fire(cell, CELL_EVENT_CLAIM);
+}
+
+/* Reads once and takes what is whole. Returns what frame_reader_fill does. */
+static int read_channel(struct cell *cell)
+{
+	uint32_t number = cell->run.number;
+	struct frame frame;
+	pid_t sender = 0;
+	int r = frame_reader_fill(&cell->channel_in, cell->source[CELL_SOURCE_CHANNEL].fd,
+		cell->state == CELL_FORKING ? &sender : NULL);
+
+	if (r <= 0)
+		return r;
+	while (cell->run.number == number && frame_reader_next(&cell->channel_in, &frame))
+		take_channel_frame(cell, &frame, sender);
+	if (cell->run.number == number)
+		refuse_oversize(cell);
+	return cell->run.number == number ? r : -ECANCELED;
+}
+
+static void handle_channel(struct cell *cell, uint32_t events)
+{
+	int r;
+
+	if ((events & EPOLLOUT) &&
+		cell_source_flush(cell, CELL_SOURCE_CHANNEL, &cell->channel_out) < 0) {
+		cell_source_close(cell, CELL_SOURCE_CHANNEL);
+		return;
+	}
+	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		return;
+	r = read_channel(cell);
+	if (r > 0 || r == -EAGAIN || r == -ECANCELED)
+		return;
+	cell_source_close(cell, CELL_SOURCE_CHANNEL); /* its exit, or its time, will be judged */
+	if (cell->state == CELL_FORKING) {
+		note_trouble(cell, "wait for the new execution", EPIPE);
+		fire(cell, CELL_EVENT_LOST);
+	}
+}
+
+/* --- the warden ---------------------------------------------------------------------------- */
+
+/* What the execution said before it died counts: read it to the end, then its death. */
+static void take_exit(struct cell *cell, const struct cell_report *report)
+{
+	uint32_t number = cell->run.number;
+
+	if (report->execution != number)
+		return;
+	while (cell->source[CELL_SOURCE_CHANNEL].fd >= 0 && read_channel(cell) > 0)
+		;
+	if (cell->run.number != number)
+		return;
+	cell->run.exited = true;
+	cell->run.status = report->status;
+	cell->run.exit_cpu_us = report->cpu_us;
+	cell->run.exit_peak_kib = report->peak_kib;
+	if (cell->state == CELL_PARKED || cell->state == CELL_FORKING)
+		snprintf(cell->trouble, sizeof(cell->trouble),
+			"a waiting execution ended with status %#x", (unsigned)report->status);
+	fire(cell, CELL_EVENT_EXITED);
+}
+
+static void take_report(struct cell *cell, const struct cell_report *report, int *fd)
+{
+	switch ((enum cell_report_type)report->type) {
+	case CELL_REPORT_HELLO:
+		fd_close(&cell->warden);
+		cell->warden = fd_take(fd);
+		fire(cell, CELL_EVENT_HELLO);
+		return;
+	case CELL_REPORT_EXITED:
+		take_exit(cell, report);
+		return;
+	case CELL_REPORT_FAILED:
+		snprintf(cell->trouble, sizeof(cell->trouble), "warden, step \"%.31s\": %s",
+			report->step, strerror(report->code));
+		fire(cell, CELL_EVENT_LOST);
+		return;
+	}
+}
+
+static void handle_control(struct cell *cell)
+{
+	struct cell_report report;
+	SCOPE_FD fd = -1;
+	size_t count = 1;
+	int r = message_receive(
+		cell->source[CELL_SOURCE_CONTROL].fd, &report, sizeof(report), &fd, &count);
+
+	if (r == -EAGAIN)
+		return;
+	if (r == 1) {
+		take_report(cell, &report, &fd);
+		return;
+	}
+	note_trouble(cell, "the warden is gone", r < 0 ? -r : EPIPE);
+	fire(cell, CELL_EVENT_LOST);
+}
+
+/* --- for the worker's loop ----------------------------------------------------------------- */
+
+void cell_set_lane(struct cell *cell, int fd)
+{
+	if (cell->source[CELL_SOURCE_LANE].fd >= 0)
+		drop_lane(cell);
+	if (cell_source_open(cell, CELL_SOURCE_LANE, fd) < 0) {
+		cell_source_close(cell, CELL_SOURCE_LANE);
+		return;
+	}
+	if (cell->state == CELL_PARKED)
+		act_offer(cell);
+}
+
+void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events)
+{
+	if (cell->source[kind].fd < 0)
+		return; /* closed by an event before this one in the same batch */
+	switch (kind) {
+	case CELL_SOURCE_CONTROL:
+		handle_control(cell);
+		return;
+	case CELL_SOURCE_LANE:
+		handle_lane(cell, events);
+		return;
+	case CELL_SOURCE_CHANNEL:
+		handle_channel(cell, events);
+		return;
+	case CELL_SOURCE_STDOUT:
+	case CELL_SOURCE_STDERR:
+		if (cell_drain_output(cell, kind, 1) < 0)
+			cell_source_close(cell, kind);
+		return;
+	case CELL_SOURCE_COUNT:
+		return;
+	}
+}
+
+void cell_check_deadline(struct cell *cell, uint64_t now_us)
+{
+	if (!cell->deadline_us || now_us < cell->deadline_us)
+		return;
+	if (cell->state == CELL_FINISHING)
+		cell->run.unfinished = true;
+	if (cell->state == CELL_STARTING || cell->state == CELL_FORKING)
+		note_trouble(cell, cell_state_name(cell->state), ETIMEDOUT);
+	fire(cell, CELL_EVENT_DEADLINE);
+}

@@ -1,0 +1,97 @@
+/*
+ * A cell as its worker holds it: the sockets, the execution in flight, what came of it. The
+ * worker's loop reports what happens, the table of cell_state.h says what follows.
+ */
+#ifndef VIVARIUM_CELL_H
+#define VIVARIUM_CELL_H
+
+#include "sandbox/capture.h"
+#include "sandbox/cell_message.h"
+#include "sandbox/cell_state.h"
+#include "sandbox/frame.h"
+#include "sandbox/job.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum cell_source_kind {
+	CELL_SOURCE_CONTROL, /* of the warden */
+	CELL_SOURCE_LANE, /* of the dispatcher */
+	CELL_SOURCE_CHANNEL, /* of the execution */
+	CELL_SOURCE_STDOUT,
+	CELL_SOURCE_STDERR,
+	CELL_SOURCE_COUNT,
+};
+
+/* What an epoll event points to. */
+struct cell_source {
+	struct cell *cell;
+	enum cell_source_kind kind;
+	int fd; /* owned; -1: none */
+	bool wants_write;
+};
+
+/* Shared by the cells of a worker; outlives them. */
+struct cell_environment {
+	int epoll; /* where descriptors are watched */
+	int proc; /* a procfs in which executions can be seen */
+	int *requests; /* one socket a library set: where the template is asked */
+	const char *const *set_names;
+	const size_t *set_parents; /* each lies on another; the first on itself */
+	size_t sets;
+	struct template_request limits; /* cell and uid are filled in */
+	bool ranged; /* each cell has an id of its own */
+	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
+};
+
+struct cell_run { /* the execution in flight */
+	uint32_t number;
+	int status_file; /* its /proc/PID/status; owned */
+	pid_t pid; /* as this process sees it; for its CPU clock only */
+	uint64_t base_cpu_us, base_peak_kib; /* when parked */
+	uint64_t forked_us, parked_us, started_us; /* CLOCK_MONOTONIC */
+	struct job_limits limits;
+	bool job_begun; /* some of a job has come */
+	bool has_value, bad_value, timed_out, unfinished, exited;
+	uint64_t oversize_bytes;
+	struct buffer value; /* the value's JSON */
+	struct buffer claim; /* a FRAME_FAILURE payload that decodes */
+	struct buffer traceback; /* of a run out of time */
+	int status; /* of exited */
+	uint64_t exit_cpu_us, exit_peak_kib;
+};
+
+struct cell {
+	const struct cell_environment *environment;
+	uint32_t number;
+	size_t set; /* library set of its warden */
+	enum cell_state state;
+	struct cell_source source[CELL_SOURCE_COUNT];
+	int warden; /* pidfd; owned; -1: none */
+	uint64_t deadline_us; /* of the state; 0: none */
+	uint64_t born_us;
+	uint32_t served; /* executions of this warden */
+	unsigned oversized; /* jobs in a row that a smaller set would have done for */
+	unsigned failures; /* in a row, for the back-off */
+	struct frame_reader lane_in, channel_in;
+	struct buffer lane_out, channel_out;
+	struct capture output, error;
+	struct cell_run run;
+	bool is_up; /* has been parked at least once since it was last down */
+	char trouble[200]; /* why it is down, for the log */
+};
+
+/* Makes *cell an idle cell that is down and due to start. */
+void cell_init(struct cell *cell, const struct cell_environment *environment, uint32_t number,
+	size_t set);
+
+/* Hands over the dispatcher's end of work; fd becomes the cell's. An older lane is closed. */
+void cell_set_lane(struct cell *cell, int fd);
+
+/* An epoll event for one of the cell's sources. */
+void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events);
+
+/* Whether the cell's deadline has passed: handles it. now_us: CLOCK_MONOTONIC. */
+void cell_check_deadline(struct cell *cell, uint64_t now_us);
+
+#endif

@@ -1,0 +1,72 @@
+/*
+ * The closed set of messages that build and drive a cell. Fixed sizes, over SOCK_SEQPACKET, with
+ * descriptors alongside; no byte of a request is in any of them.
+ */
+#ifndef VIVARIUM_CELL_MESSAGE_H
+#define VIVARIUM_CELL_MESSAGE_H
+
+#include <signal.h>
+#include <stdint.h>
+
+/* Worker to template; with it goes the warden's end of the cell's control socket. */
+struct template_request {
+	uint32_t cell; /* number of the cell, for the log */
+	uint32_t uid; /* user and group in the service's user namespace; 0: keep one's own */
+	uint32_t tmp_mib; /* size of the cell's /tmp */
+	uint32_t tmp_inodes;
+	uint32_t processes; /* rlimits of every execution */
+	uint32_t open_files;
+	uint32_t file_mib;
+	uint32_t stack_mib;
+};
+
+enum cell_order_type {
+	CELL_ORDER_FORK = 1, /* with three descriptors: channel, stdout, stderr */
+	CELL_ORDER_END, /* kill and reap all that runs in the cell, restore /tmp */
+	CELL_ORDER_TRACE, /* send CELL_TRACE_SIGNAL to the execution, if it is still there */
+};
+
+/* Worker to warden. */
+struct cell_order {
+	uint32_t type; /* enum cell_order_type */
+	uint32_t execution; /* number of the execution that is meant */
+};
+
+enum cell_report_type {
+	CELL_REPORT_HELLO = 1, /* with one descriptor: a pidfd of the warden */
+	CELL_REPORT_EXITED, /* the execution was reaped: status, cpu_us, peak_kib */
+	CELL_REPORT_FAILED, /* step and code; the warden ends */
+};
+
+/* Warden (or the template on its behalf) to worker. */
+struct cell_report {
+	uint32_t type; /* enum cell_report_type */
+	uint32_t execution;
+	int32_t status; /* wait(2) status */
+	int32_t code; /* of FAILED: positive errno */
+	uint64_t cpu_us; /* user and system time of the execution and the children it reaped */
+	uint64_t peak_kib; /* ru_maxrss */
+	char step[32]; /* of FAILED: the name of the step, NUL-terminated */
+};
+
+/* Template to master, once for each library set. */
+struct template_report {
+	uint32_t set; /* index in the list of sets */
+	int32_t missing; /* 1: not installed, left out; text says what */
+	uint64_t load_us; /* from the start of the process that holds it */
+	char text[200];
+};
+
+/* Where a template finds its descriptors; request sockets of the sets follow, in order. */
+enum template_fd {
+	TEMPLATE_FD_CONTROL = 3, /* to the master: struct template_report; end of file: exit */
+	TEMPLATE_FD_PROC, /* a procfs of the service's PID namespace */
+	TEMPLATE_FD_POLICY, /* text of the system-call policy */
+	TEMPLATE_FD_HARNESS, /* directory with harness.py and samples/ */
+	TEMPLATE_FD_REQUESTS, /* struct template_request of the first set */
+};
+
+/* SIGRTMAX: a handler that the harness installs sends FRAME_TRACEBACK. */
+#define CELL_TRACE_SIGNAL (SIGRTMAX)
+
+#endif

@@ -1,0 +1,203 @@
+#include "sandbox/cell_run.h"
+
+#include "sandbox/clock.h"
+#include "sandbox/json_scan.h"
+#include "sandbox/scope.h"
+#include "sandbox/verdict.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+	KEEP_BYTES = 64 * 1024, /* memory kept between executions, a buffer */
+};
+
+void cell_run_reset(struct cell *cell)
+{
+	struct cell_run *run = &cell->run;
+	struct buffer value = run->value, claim = run->claim, traceback = run->traceback;
+	uint32_t number = run->number;
+
+	fd_close(&run->status_file);
+	buffer_reset(&value, KEEP_BYTES);
+	buffer_reset(&claim, KEEP_BYTES);
+	buffer_reset(&traceback, KEEP_BYTES);
+	*run = (struct cell_run){.number = number + 1,
+		.status_file = -1,
+		.value = value,
+		.claim = claim,
+		.traceback = traceback};
+	frame_reader_reset(&cell->channel_in, KEEP_BYTES);
+	buffer_reset(&cell->channel_out, KEEP_BYTES);
+	capture_reset(&cell->output);
+	capture_reset(&cell->error);
+}
+
+/* The clock id of another process's CPU time, as clock_getcpuclockid(3) makes it. */
+static clockid_t cpu_clock(pid_t pid)
+{
+	return (clockid_t)((~(unsigned)pid << 3) | 2u);
+}
+
+static uint64_t cpu_now_us(const struct cell_run *run)
+{
+	struct timespec used;
+
+	if (clock_gettime(cpu_clock(run->pid), &used) < 0)
+		return 0;
+	return (uint64_t)used.tv_sec * 1000000u + (uint64_t)used.tv_nsec / 1000u;
+}
+
+/* "VmHWM: n kB" of /proc/PID/status: the peak resident set; 0 when the process has let go. */
+static uint64_t peak_now_kib(const struct cell_run *run)
+{
+	char text[2048];
+	ssize_t n = pread(run->status_file, text, sizeof(text) - 1, 0);
+	unsigned long long kib = 0;
+	const char *line;
+
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	line = strstr(text, "\nVmHWM:");
+	if (line)
+		sscanf(line, "\nVmHWM: %llu", &kib);
+	return kib;
+}
+
+int cell_run_note_parked(struct cell *cell, pid_t pid)
+{
+	struct cell_run *run = &cell->run;
+	char path[32];
+
+	if (pid <= 0)
+		return -EPROTO;
+	run->pid = pid;
+	snprintf(path, sizeof(path), "%d/status", (int)pid);
+	run->status_file = openat(cell->environment->proc, path, O_RDONLY | O_CLOEXEC);
+	if (run->status_file < 0)
+		return -errno;
+	run->base_cpu_us = cpu_now_us(run);
+	run->base_peak_kib = peak_now_kib(run);
+	run->parked_us = clock_now_us();
+	return 0;
+}
+
+int cell_run_keep_value(struct cell *cell, const char *text, uint32_t length)
+{
+	const struct json_scan_options options = {.max_bytes = RESULT_MAX_BYTES,
+		.max_depth = RESULT_MAX_DEPTH,
+		.max_number_digits = RESULT_MAX_DIGITS,
+		.ascii_only = true,
+		.hash_seed = clock_now_us()};
+	struct json_scan_result result;
+
+	if (json_scan(text, length, &options, NULL, NULL, &result) < 0) {
+		cell->run.bad_value = true;
+		return buffer_append(&cell->run.value, json_scan_error_text(result.error),
+			strlen(json_scan_error_text(result.error)));
+	}
+	cell->run.has_value = true;
+	return buffer_append(&cell->run.value, text, length);
+}
+
+static uint64_t above(uint64_t value, uint64_t base)
+{
+	return value > base ? value - base : 0;
+}
+
+static void measure(const struct cell_run *run, struct verdict_facts *facts)
+{
+	uint64_t cpu_us = run->exited ? run->exit_cpu_us : cpu_now_us(run);
+	uint64_t peak_kib = run->exited ? run->exit_peak_kib : peak_now_kib(run);
+
+	facts->wall_us = clock_now_us() - run->started_us;
+	facts->cpu_us = above(cpu_us, run->base_cpu_us);
+	facts->memory_bytes = above(peak_kib, run->base_peak_kib) * 1024;
+}
+
+static int append_stream(struct cell *cell, enum frame_type type, struct capture *capture,
+	uint64_t *dropped, uint64_t *at)
+{
+	struct buffer *out = &cell->lane_out;
+	struct frame_header header = {.type = type};
+	size_t start = out->length;
+	int r = buffer_append(out, &header, sizeof(header));
+
+	if (!r)
+		r = capture_finish(capture, out, dropped, at);
+	if (r < 0)
+		return r;
+	header.length = (uint32_t)(out->length - start - sizeof(header));
+	memcpy(out->data + start, &header, sizeof(header));
+	return 0;
+}
+
+static int append_words(struct cell *cell, const struct verdict *verdict,
+	const struct failure *claim)
+{
+	struct cell_run *run = &cell->run;
+	int r = 0;
+
+	if (verdict->kind == VERDICT_OK)
+		return frame_append(
+			&cell->lane_out, FRAME_RESULT, run->value.data, run->value.length);
+	if (verdict->kind == VERDICT_NOT_JSON && run->bad_value)
+		return frame_append(
+			&cell->lane_out, FRAME_ERROR_TEXT, run->value.data, run->value.length);
+	if (verdict->kind == VERDICT_TIME && run->traceback.length)
+		return frame_append(&cell->lane_out, FRAME_TRACEBACK, run->traceback.data,
+			run->traceback.length);
+	if (!claim || run->timed_out || run->oversize_bytes)
+		return 0;
+	r = frame_append(&cell->lane_out, FRAME_ERROR_TYPE, claim->type, claim->header.type_bytes);
+	if (!r)
+		r = frame_append(&cell->lane_out, FRAME_ERROR_TEXT, claim->error,
+			claim->header.error_bytes);
+	if (!r && claim->header.traceback_bytes)
+		r = frame_append(&cell->lane_out, FRAME_TRACEBACK, claim->traceback,
+			claim->header.traceback_bytes);
+	return r;
+}
+
+int cell_run_answer(struct cell *cell, const char *template_name)
+{
+	struct cell_run *run = &cell->run;
+	struct verdict verdict = {.parked = 1, .unfinished = run->unfinished};
+	struct failure claim;
+	struct verdict_facts facts = {.limits = &run->limits,
+		.timed_out = run->timed_out,
+		.has_value = run->has_value,
+		.bad_value = run->bad_value,
+		.oversize_bytes = run->oversize_bytes,
+		.exited = run->exited,
+		.status = run->status};
+	int r;
+
+	if (run->claim.length &&
+		failure_decode(run->claim.data, (uint32_t)run->claim.length, &claim) == 0)
+		facts.claim = &claim;
+	measure(run, &facts);
+	verdict_decide(&facts, &verdict);
+	snprintf(verdict.template_name, sizeof(verdict.template_name), "%s", template_name);
+	r = append_stream(cell, FRAME_STDOUT, &cell->output, &verdict.stdout_dropped,
+		&verdict.stdout_at);
+	if (!r)
+		r = append_stream(cell, FRAME_STDERR, &cell->error, &verdict.stderr_dropped,
+			&verdict.stderr_at);
+	if (!r)
+		r = append_words(cell, &verdict, facts.claim);
+	if (!r)
+		r = frame_append(&cell->lane_out, FRAME_VERDICT, &verdict, sizeof(verdict));
+	return r;
+}
+
+int cell_run_answer_internal(struct cell *cell)
+{
+	const struct verdict verdict = {.kind = VERDICT_INTERNAL};
+
+	return frame_append(&cell->lane_out, FRAME_VERDICT, &verdict, sizeof(verdict));
+}

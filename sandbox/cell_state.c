@@ -1,0 +1,128 @@
+#include "sandbox/cell_state.h"
+
+#define CELL_NAME(name) #name,
+static const char *const state_names[] = {CELL_STATES(CELL_NAME)};
+static const char *const event_names[] = {CELL_EVENTS(CELL_NAME)};
+
+#define GO(state, action)                                                                          \
+	{                                                                                          \
+		CELL_##state, CELL_ACTION_##action                                                 \
+	}
+#define STAY(state) GO(state, NONE)
+
+/* Rows are states, columns events in the order of CELL_EVENTS. */
+static const struct cell_transition table[CELL_STATE_COUNT][CELL_EVENT_COUNT] = {
+	[CELL_DOWN] = {
+		[CELL_EVENT_RETRY] = GO(STARTING, START),
+		[CELL_EVENT_HELLO] = STAY(DOWN), /* a late one, of a cell given up */
+		[CELL_EVENT_IS_PARKED] = STAY(DOWN),
+		[CELL_EVENT_JOB] = GO(DOWN, FAIL),
+		[CELL_EVENT_VALUE] = STAY(DOWN),
+		[CELL_EVENT_CLAIM] = STAY(DOWN),
+		[CELL_EVENT_FINISHED] = STAY(DOWN),
+		[CELL_EVENT_EXITED] = STAY(DOWN),
+		[CELL_EVENT_DEADLINE] = GO(STARTING, START),
+		[CELL_EVENT_ABANDONED] = STAY(DOWN),
+		[CELL_EVENT_WORN] = STAY(DOWN),
+		[CELL_EVENT_LOST] = STAY(DOWN),
+	},
+	[CELL_STARTING] = {
+		[CELL_EVENT_RETRY] = STAY(STARTING),
+		[CELL_EVENT_HELLO] = GO(FORKING, FORK),
+		[CELL_EVENT_IS_PARKED] = GO(DOWN, FAIL),
+		[CELL_EVENT_JOB] = GO(DOWN, FAIL),
+		[CELL_EVENT_VALUE] = GO(DOWN, FAIL),
+		[CELL_EVENT_CLAIM] = GO(DOWN, FAIL),
+		[CELL_EVENT_FINISHED] = GO(DOWN, FAIL),
+		[CELL_EVENT_EXITED] = GO(DOWN, FAIL),
+		[CELL_EVENT_DEADLINE] = GO(DOWN, FAIL),
+		[CELL_EVENT_ABANDONED] = STAY(STARTING),
+		[CELL_EVENT_WORN] = STAY(STARTING),
+		[CELL_EVENT_LOST] = GO(DOWN, FAIL),
+	},
+	[CELL_FORKING] = {
+		[CELL_EVENT_RETRY] = STAY(FORKING),
+		[CELL_EVENT_HELLO] = STAY(FORKING),
+		[CELL_EVENT_IS_PARKED] = GO(PARKED, OFFER),
+		[CELL_EVENT_JOB] = GO(DOWN, FAIL), /* it was not offered */
+		[CELL_EVENT_VALUE] = GO(DOWN, FAIL), /* no script runs yet: our own code is wrong */
+		[CELL_EVENT_CLAIM] = GO(DOWN, FAIL),
+		[CELL_EVENT_FINISHED] = GO(DOWN, FAIL),
+		[CELL_EVENT_EXITED] = GO(DOWN, FAIL),
+		[CELL_EVENT_DEADLINE] = GO(DOWN, FAIL),
+		[CELL_EVENT_ABANDONED] = STAY(FORKING),
+		[CELL_EVENT_WORN] = GO(STARTING, START),
+		[CELL_EVENT_LOST] = GO(DOWN, FAIL),
+	},
+	[CELL_PARKED] = {
+		[CELL_EVENT_RETRY] = STAY(PARKED),
+		[CELL_EVENT_HELLO] = STAY(PARKED),
+		[CELL_EVENT_IS_PARKED] = GO(DOWN, FAIL),
+		[CELL_EVENT_JOB] = GO(RUNNING, RUN),
+		[CELL_EVENT_VALUE] = GO(DOWN, FAIL),
+		[CELL_EVENT_CLAIM] = GO(DOWN, FAIL),
+		[CELL_EVENT_FINISHED] = GO(DOWN, FAIL),
+		[CELL_EVENT_EXITED] = GO(DOWN, FAIL),
+		[CELL_EVENT_DEADLINE] = GO(DOWN, FAIL),
+		[CELL_EVENT_ABANDONED] = STAY(PARKED), /* a cancel that crossed the answer */
+		[CELL_EVENT_WORN] = STAY(PARKED),
+		[CELL_EVENT_LOST] = GO(DOWN, FAIL),
+	},
+	[CELL_RUNNING] = {
+		[CELL_EVENT_RETRY] = STAY(RUNNING),
+		[CELL_EVENT_HELLO] = STAY(RUNNING),
+		[CELL_EVENT_IS_PARKED] = STAY(RUNNING), /* a script may forge it */
+		[CELL_EVENT_JOB] = GO(DOWN, FAIL),
+		[CELL_EVENT_VALUE] = GO(FINISHING, FINISH),
+		[CELL_EVENT_CLAIM] = GO(FORKING, CONCLUDE),
+		[CELL_EVENT_FINISHED] = GO(FORKING, CONCLUDE),
+		[CELL_EVENT_EXITED] = GO(FORKING, CONCLUDE),
+		[CELL_EVENT_DEADLINE] = GO(TRACING, TRACE),
+		[CELL_EVENT_ABANDONED] = GO(FORKING, DISCARD),
+		[CELL_EVENT_WORN] = STAY(RUNNING),
+		[CELL_EVENT_LOST] = GO(DOWN, FAIL),
+	},
+	[CELL_FINISHING] = {
+		[CELL_EVENT_RETRY] = STAY(FINISHING),
+		[CELL_EVENT_HELLO] = STAY(FINISHING),
+		[CELL_EVENT_IS_PARKED] = STAY(FINISHING),
+		[CELL_EVENT_JOB] = GO(DOWN, FAIL),
+		[CELL_EVENT_VALUE] = STAY(FINISHING), /* the first one counts */
+		[CELL_EVENT_CLAIM] = STAY(FINISHING),
+		[CELL_EVENT_FINISHED] = GO(FORKING, CONCLUDE),
+		[CELL_EVENT_EXITED] = GO(FORKING, CONCLUDE),
+		[CELL_EVENT_DEADLINE] = GO(FORKING, CONCLUDE),
+		[CELL_EVENT_ABANDONED] = GO(FORKING, DISCARD),
+		[CELL_EVENT_WORN] = STAY(FINISHING),
+		[CELL_EVENT_LOST] = GO(DOWN, FAIL),
+	},
+	[CELL_TRACING] = {
+		[CELL_EVENT_RETRY] = STAY(TRACING),
+		[CELL_EVENT_HELLO] = STAY(TRACING),
+		[CELL_EVENT_IS_PARKED] = STAY(TRACING),
+		[CELL_EVENT_JOB] = GO(DOWN, FAIL),
+		[CELL_EVENT_VALUE] = STAY(TRACING), /* too late */
+		[CELL_EVENT_CLAIM] = STAY(TRACING),
+		[CELL_EVENT_FINISHED] = GO(FORKING, CONCLUDE), /* the traceback is here */
+		[CELL_EVENT_EXITED] = GO(FORKING, CONCLUDE),
+		[CELL_EVENT_DEADLINE] = GO(FORKING, CONCLUDE),
+		[CELL_EVENT_ABANDONED] = GO(FORKING, DISCARD),
+		[CELL_EVENT_WORN] = STAY(TRACING),
+		[CELL_EVENT_LOST] = GO(DOWN, FAIL),
+	},
+};
+
+struct cell_transition cell_transition(enum cell_state state, enum cell_event event)
+{
+	return table[state][event];
+}
+
+const char *cell_state_name(enum cell_state state)
+{
+	return state_names[state];
+}
+
+const char *cell_event_name(enum cell_event event)
+{
+	return event_names[event];
+}

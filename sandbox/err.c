@@ -1,0 +1,21 @@
+#include "sandbox/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int err_set(struct err *err, int code, const char *format, ...)
+{
+	va_list arguments;
+	size_t used;
+
+	if (!err)
+		return -code;
+	err->code = code;
+	va_start(arguments, format);
+	vsnprintf(err->text, sizeof(err->text), format, arguments);
+	va_end(arguments);
+	used = strlen(err->text);
+	snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerrordesc_np(code));
+	return -code;
+}

@@ -1,0 +1,155 @@
+#include "sandbox/frame.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	READ_BYTES = 64 * 1024, /* least room offered to one read */
+};
+
+int frame_append(struct buffer *out, enum frame_type type, const void *payload, size_t length)
+{
+	struct frame_header header = {.type = type, .length = (uint32_t)length};
+	int r;
+
+	if (length > UINT32_MAX)
+		return -EMSGSIZE;
+	r = buffer_reserve(out, sizeof(header) + length);
+	if (r < 0)
+		return r;
+	buffer_append(out, &header, sizeof(header));
+	return buffer_append(out, payload, length);
+}
+
+static void compact(struct frame_reader *reader)
+{
+	if (!reader->start)
+		return;
+	buffer_consume(&reader->in, reader->start);
+	reader->start = 0;
+}
+
+static size_t fill_room(const struct frame_reader *reader)
+{
+	size_t left = reader->in.cap - reader->in.length;
+
+	return left < READ_BYTES ? left : READ_BYTES;
+}
+
+static ssize_t receive(int fd, void *data, size_t room, pid_t *sender)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+	struct iovec part = {.iov_base = data, .iov_len = room};
+	struct msghdr message = {.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control)};
+	struct ucred credentials;
+	struct cmsghdr *found;
+	ssize_t n;
+
+	if (!sender)
+		return recv(fd, data, room, 0);
+	*sender = 0;
+	n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+	found = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	if (found && found->cmsg_level == SOL_SOCKET && found->cmsg_type == SCM_CREDENTIALS) {
+		memcpy(&credentials, CMSG_DATA(found), sizeof(credentials));
+		*sender = credentials.pid;
+	}
+	return n;
+}
+
+int frame_reader_fill(struct frame_reader *reader, int fd, pid_t *sender)
+{
+	size_t room;
+	ssize_t n;
+	int r;
+
+	compact(reader);
+	room = fill_room(reader);
+	if (!room)
+		return -EMSGSIZE;
+	r = buffer_reserve(&reader->in, room);
+	if (r < 0)
+		return r;
+	do
+		n = receive(fd, reader->in.data + reader->in.length, room, sender);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	reader->in.length += (size_t)n;
+	return (int)n;
+}
+
+int frame_reader_peek(const struct frame_reader *reader, struct frame_header *header)
+{
+	if (reader->in.length - reader->start < sizeof(*header))
+		return 0;
+	memcpy(header, reader->in.data + reader->start, sizeof(*header));
+	return 1;
+}
+
+int frame_reader_next(struct frame_reader *reader, struct frame *frame)
+{
+	struct frame_header header;
+
+	if (!frame_reader_peek(reader, &header) ||
+		reader->in.length - reader->start - sizeof(header) < header.length)
+		return 0;
+	frame->type = header.type;
+	frame->length = header.length;
+	frame->payload = reader->in.data + reader->start + sizeof(header);
+	reader->start += sizeof(header) + header.length;
+	return 1;
+}
+
+void frame_reader_reset(struct frame_reader *reader, size_t keep_bytes)
+{
+	buffer_reset(&reader->in, keep_bytes);
+	reader->start = 0;
+}
+
+void frame_reader_free(struct frame_reader *reader)
+{
+	frame_reader_reset(reader, 0);
+}
+
+int frame_reader_wait(struct frame_reader *reader, int fd, struct frame *frame)
+{
+	int r;
+
+	while (!frame_reader_next(reader, frame)) {
+		r = frame_reader_fill(reader, fd, NULL);
+		if (r <= 0)
+			return r;
+	}
+	return 1;
+}
+
+int frame_flush(struct buffer *out, int fd)
+{
+	size_t sent = 0;
+	ssize_t n;
+
+	while (sent < out->length) {
+		n = send(fd, out->data + sent, out->length - sent, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			break;
+		sent += (size_t)n;
+	}
+	if (sent == out->length) {
+		out->length = 0;
+		return 0;
+	}
+	n = -errno;
+	buffer_consume(out, sent);
+	return (int)n;
+}

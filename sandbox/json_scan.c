@@ -1,0 +1,781 @@
+/*
+ * How it works: a loop over six states, one function for each, that says what may come next. What
+ * recursion would keep on the stack is in two arrays:
+ *
+ *   frames  one for each open object or array;
+ *   keys    the keys of all open objects, outermost first. A key is pushed when it is read, and
+ *           the keys of an object are popped when it closes, so those of the innermost object are
+ *           always the top of the stack, from frame.first_key upwards.
+ *
+ * An open-addressing hash table over the keys finds duplicates. Because keys leave in the reverse
+ * order of their arrival, removing one is emptying its slot: nothing that is still in the table
+ * can have probed past it.
+ *
+ * The outermost object's keys are not popped. They are what json_scan() walks to report members,
+ * which is why that costs no second pass over the values.
+ */
+#include "sandbox/json_scan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ONES UINT64_C(0x0101010101010101)
+#define HIGH_BITS (ONES * 0x80)
+
+enum {
+	FIRST_FRAMES = 64,
+	FIRST_KEYS = 64,
+	SLOTS_PER_KEY = 2, /* at most half of the table is in use */
+	BOM_BYTES = 3,
+};
+
+enum expected {
+	EXPECT_VALUE,
+	EXPECT_FIRST_ELEMENT, /* or the end of the array */
+	EXPECT_FIRST_KEY, /* or the end of the object */
+	EXPECT_KEY,
+	EXPECT_SEPARATOR, /* or the end of the object or array */
+	EXPECT_NOTHING,
+};
+
+struct frame {
+	uint32_t first_key;
+	bool object;
+};
+
+/* Offsets are 32 bits wide: a text full of short keys should not cost more memory than it must. */
+struct key {
+	uint32_t hash;
+	uint32_t offset; /* of the byte after the opening quote */
+	uint32_t length; /* in bytes, escaped, without the quotes */
+};
+
+struct scanner {
+	const struct json_scan_options *options;
+	const unsigned char *text;
+	const unsigned char *next;
+	const unsigned char *end;
+	enum expected expected;
+
+	struct frame *frames;
+	size_t frame_capacity;
+	unsigned depth;
+
+	struct key *keys;
+	size_t key_count;
+	size_t key_capacity;
+	uint32_t *slots; /* 1 + an index into keys; 0: free */
+	size_t slot_mask;
+};
+
+struct sip {
+	uint64_t v0, v1, v2, v3;
+};
+
+/* Reads a key's bytes as they are after unescaping, eight at a time. */
+struct key_reader {
+	const unsigned char *next;
+	const unsigned char *end;
+	unsigned char pending[4]; /* what is left of a character that was escaped */
+	unsigned pending_at;
+	unsigned pending_count;
+};
+
+__attribute__((weak)) void *json_scan_resize(void *old, size_t bytes)
+{
+	return realloc(old, bytes);
+}
+
+static bool is_space(unsigned char byte)
+{
+	return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
+}
+
+static bool is_digit(unsigned char byte)
+{
+	return byte >= '0' && byte <= '9';
+}
+
+static bool is_plain(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+}
+
+static uint64_t load_word(const unsigned char *at)
+{
+	uint64_t word;
+
+	memcpy(&word, at, sizeof(word));
+	return word;
+}
+
+/* The high bit of a byte is set if that byte equals wanted; others may be set only if one is. */
+static uint64_t word_has(uint64_t word, unsigned char wanted)
+{
+	uint64_t differs = word ^ (ONES * wanted);
+
+	return (differs - ONES) & ~differs & HIGH_BITS;
+}
+
+static bool word_is_plain(uint64_t word)
+{
+	uint64_t control = (word - ONES * 0x20) & ~word & HIGH_BITS;
+
+	return !(control | (word & HIGH_BITS) | word_has(word, '"') | word_has(word, '\\'));
+}
+
+static const unsigned char *skip_space(const unsigned char *at, const unsigned char *end)
+{
+	while (at < end && is_space(*at))
+		at++;
+	return at;
+}
+
+static const unsigned char *skip_plain(const unsigned char *at, const unsigned char *end)
+{
+	while (end - at >= 8 && word_is_plain(load_word(at)))
+		at += 8;
+	while (at < end && is_plain(*at))
+		at++;
+	return at;
+}
+
+static enum json_scan_error fail_at(
+	struct scanner *s, const unsigned char *at, enum json_scan_error error)
+{
+	s->next = at;
+	return error;
+}
+
+/* The byte at s->next, or the end of the text, cannot stand there. */
+static enum json_scan_error refuse_next(const struct scanner *s, enum json_scan_error error)
+{
+	if (s->options->ascii_only && s->next < s->end && *s->next >= 0x80)
+		return JSON_SCAN_NOT_ASCII;
+	return error;
+}
+
+/* The length of the character at at by the table of RFC 3629, section 4; 0 if it is malformed. */
+static size_t utf8_length(const unsigned char *at, const unsigned char *end)
+{
+	unsigned char lead = at[0], low = 0x80, high = 0xBF;
+	size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+
+	if (lead < 0xC2 || lead > 0xF4 || (size_t)(end - at) < length)
+		return 0;
+	if (lead == 0xE0)
+		low = 0xA0; /* below: overlong */
+	else if (lead == 0xED)
+		high = 0x9F; /* above: surrogates */
+	else if (lead == 0xF0)
+		low = 0x90; /* below: overlong */
+	else if (lead == 0xF4)
+		high = 0x8F; /* above: over U+10FFFF */
+	if (at[1] < low || at[1] > high)
+		return 0;
+	for (size_t i = 2; i < length; i++)
+		if ((at[i] & 0xC0) != 0x80)
+			return 0;
+	return length;
+}
+
+static enum json_scan_error scan_utf8(struct scanner *s)
+{
+	if (s->options->ascii_only)
+		return JSON_SCAN_NOT_ASCII;
+	while (s->next < s->end && *s->next >= 0x80) {
+		size_t length = utf8_length(s->next, s->end);
+
+		if (!length)
+			return JSON_SCAN_UTF8;
+		s->next += length;
+	}
+	return JSON_SCAN_OK;
+}
+
+static int hex_digit(unsigned char byte)
+{
+	if (is_digit(byte))
+		return byte - '0';
+	byte |= 0x20;
+	return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+}
+
+/* The code unit of the escape \uXXXX at at, or -1 if there is none. */
+static long unicode_escape(const unsigned char *at, const unsigned char *end)
+{
+	long unit = 0;
+
+	if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++) {
+		int digit = hex_digit(at[i]);
+
+		if (digit < 0)
+			return -1;
+		unit = unit * 16 + digit;
+	}
+	return unit;
+}
+
+static enum json_scan_error scan_unicode_escape(struct scanner *s, bool in_key)
+{
+	long unit = unicode_escape(s->next, s->end), low;
+
+	if (unit < 0)
+		return JSON_SCAN_SYNTAX;
+	if (unit == 0 && in_key)
+		return JSON_SCAN_KEY_NUL;
+	if (unit >= 0xDC00 && unit <= 0xDFFF)
+		return JSON_SCAN_SURROGATE;
+	if (unit >= 0xD800 && unit <= 0xDBFF) {
+		low = unicode_escape(s->next + 6, s->end);
+		if (low < 0xDC00 || low > 0xDFFF)
+			return JSON_SCAN_SURROGATE;
+		s->next += 6;
+	}
+	s->next += 6;
+	return JSON_SCAN_OK;
+}
+
+static enum json_scan_error scan_escape(struct scanner *s, bool in_key)
+{
+	static const char letters[] = {'"', '\\', '/', 'b', 'f', 'n', 'r', 't'};
+
+	if (s->end - s->next < 2)
+		return JSON_SCAN_SYNTAX;
+	if (s->next[1] == 'u')
+		return scan_unicode_escape(s, in_key);
+	if (!memchr(letters, s->next[1], sizeof(letters)))
+		return JSON_SCAN_SYNTAX;
+	s->next += 2;
+	return JSON_SCAN_OK;
+}
+
+/* From the opening quote to behind the closing one. */
+static enum json_scan_error scan_string(struct scanner *s, bool in_key)
+{
+	enum json_scan_error error = JSON_SCAN_OK;
+
+	s->next++;
+	while (!error) {
+		s->next = skip_plain(s->next, s->end);
+		if (s->next == s->end)
+			return JSON_SCAN_SYNTAX;
+		if (*s->next == '"')
+			break;
+		if (*s->next == '\\')
+			error = scan_escape(s, in_key);
+		else if (*s->next >= 0x80)
+			error = scan_utf8(s);
+		else
+			error = JSON_SCAN_CONTROL;
+	}
+	if (!error)
+		s->next++;
+	return error;
+}
+
+static size_t skip_digits(struct scanner *s)
+{
+	const unsigned char *first = s->next;
+
+	while (s->next < s->end && is_digit(*s->next))
+		s->next++;
+	return (size_t)(s->next - first);
+}
+
+static bool take_either(struct scanner *s, unsigned char one, unsigned char other)
+{
+	if (s->next == s->end || (*s->next != one && *s->next != other))
+		return false;
+	s->next++;
+	return true;
+}
+
+static enum json_scan_error scan_number(struct scanner *s)
+{
+	const unsigned char *first = s->next, *integer;
+	unsigned limit = s->options->max_number_digits;
+	size_t digits;
+
+	take_either(s, '-', '-');
+	integer = s->next;
+	digits = skip_digits(s);
+	if (!digits)
+		return refuse_next(s, JSON_SCAN_SYNTAX);
+	if (*integer == '0' && digits > 1)
+		return fail_at(s, integer + 1, JSON_SCAN_SYNTAX);
+	if (limit && digits > limit)
+		return fail_at(s, first, JSON_SCAN_NUMBER);
+	if (take_either(s, '.', '.') && !skip_digits(s))
+		return refuse_next(s, JSON_SCAN_SYNTAX);
+	if (take_either(s, 'e', 'E')) {
+		take_either(s, '+', '-');
+		if (!skip_digits(s))
+			return refuse_next(s, JSON_SCAN_SYNTAX);
+	}
+	return JSON_SCAN_OK;
+}
+
+static enum json_scan_error scan_word(struct scanner *s, const char *word)
+{
+	size_t length = strlen(word);
+
+	if ((size_t)(s->end - s->next) < length || memcmp(s->next, word, length) != 0)
+		return JSON_SCAN_SYNTAX;
+	s->next += length;
+	return JSON_SCAN_OK;
+}
+
+static void put_utf8(struct key_reader *r, unsigned long code)
+{
+	unsigned count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+	static const unsigned char lead[] = {0, 0x00, 0xC0, 0xE0, 0xF0};
+
+	for (unsigned i = count - 1; i > 0; i--, code >>= 6)
+		r->pending[i] = (unsigned char)(0x80 | (code & 0x3F));
+	r->pending[0] = (unsigned char)(lead[count] | code);
+	r->pending_at = 0;
+	r->pending_count = count;
+}
+
+/* Unescapes one character at r->next. The key has passed scan_string(): its escapes are sound. */
+static void read_escape(struct key_reader *r)
+{
+	static const char letters[] = "bfnrt", meanings[] = "\b\f\n\r\t";
+	const char *letter = memchr(letters, r->next[1], sizeof(letters) - 1);
+	long unit;
+
+	if (r->next[1] != 'u') {
+		put_utf8(r, letter ? (unsigned char)meanings[letter - letters] : r->next[1]);
+		r->next += 2;
+		return;
+	}
+	unit = unicode_escape(r->next, r->end);
+	r->next += 6;
+	if (unit >= 0xD800 && unit <= 0xDBFF) {
+		unit = 0x10000 + ((unit - 0xD800) << 10);
+		unit += unicode_escape(r->next, r->end) - 0xDC00;
+		r->next += 6;
+	}
+	put_utf8(r, (unsigned long)unit);
+}
+
+/* Returns how many bytes it put into *word: 8, or less at the end, the rest being 0. */
+static unsigned read_word(struct key_reader *r, uint64_t *word)
+{
+	unsigned char bytes[8] = {0};
+	unsigned count = 0;
+
+	if (r->pending_at == r->pending_count && r->end - r->next >= 8) {
+		*word = load_word(r->next);
+		if (!word_has(*word, '\\')) {
+			r->next += 8;
+			return 8;
+		}
+	}
+	while (count < 8) {
+		if (r->pending_at < r->pending_count) {
+			bytes[count++] = r->pending[r->pending_at++];
+		} else if (r->next == r->end) {
+			break;
+		} else if (*r->next == '\\') {
+			read_escape(r);
+		} else {
+			bytes[count++] = *r->next++;
+		}
+	}
+	*word = load_word(bytes);
+	return count;
+}
+
+static struct key_reader read_key(const struct scanner *s, const struct key *key)
+{
+	const unsigned char *first = s->text + key->offset;
+
+	return (struct key_reader){.next = first, .end = first + key->length};
+}
+
+static uint64_t rotate(uint64_t word, unsigned bits)
+{
+	return word << bits | word >> (64 - bits);
+}
+
+static void sip_round(struct sip *h)
+{
+	h->v0 += h->v1;
+	h->v2 += h->v3;
+	h->v1 = rotate(h->v1, 13) ^ h->v0;
+	h->v3 = rotate(h->v3, 16) ^ h->v2;
+	h->v0 = rotate(h->v0, 32);
+	h->v2 += h->v1;
+	h->v0 += h->v3;
+	h->v1 = rotate(h->v1, 17) ^ h->v2;
+	h->v3 = rotate(h->v3, 21) ^ h->v0;
+	h->v2 = rotate(h->v2, 32);
+}
+
+static void sip_absorb(struct sip *h, uint64_t word)
+{
+	h->v3 ^= word;
+	sip_round(h);
+	h->v0 ^= word;
+}
+
+/*
+ * SipHash-1-3 (Aumasson and Bernstein, 2012) of the unescaped key. The depth goes in first, or
+ * {"a":{"a":{"a": ... would put every key into one chain.
+ */
+static uint32_t hash_key(const struct scanner *s, const struct key *key)
+{
+	uint64_t k0 = s->options->hash_seed, k1 = rotate(k0, 32) * UINT64_C(0x9E3779B97F4A7C15);
+	struct sip h = {k0 ^ UINT64_C(0x736F6D6570736575), k1 ^ UINT64_C(0x646F72616E646F6D),
+		k0 ^ UINT64_C(0x6C7967656E657261), k1 ^ UINT64_C(0x7465646279746573)};
+	struct key_reader r = read_key(s, key);
+	uint64_t word, length = 0;
+	unsigned count;
+
+	sip_absorb(&h, s->depth);
+	while ((count = read_word(&r, &word)) == 8) {
+		sip_absorb(&h, word);
+		length += 8;
+	}
+	sip_absorb(&h, word ^ (length + count) << 56);
+	h.v2 ^= 0xFF;
+	for (int i = 0; i < 3; i++)
+		sip_round(&h);
+	word = h.v0 ^ h.v1 ^ h.v2 ^ h.v3;
+	return (uint32_t)(word ^ word >> 32);
+}
+
+static bool keys_equal(const struct scanner *s, const struct key *one, const struct key *other)
+{
+	struct key_reader a = read_key(s, one), b = read_key(s, other);
+	uint64_t word_a, word_b;
+	unsigned count_a, count_b;
+
+	if (one->hash != other->hash)
+		return false;
+	do {
+		count_a = read_word(&a, &word_a);
+		count_b = read_word(&b, &word_b);
+	} while (count_a == 8 && count_b == 8 && word_a == word_b);
+	return count_a == count_b && word_a == word_b;
+}
+
+/* Refills the slots in the order of arrival, which popping relies on. */
+static void index_keys(struct scanner *s)
+{
+	memset(s->slots, 0, (s->slot_mask + 1) * sizeof(*s->slots));
+	for (size_t i = 0; i < s->key_count; i++) {
+		size_t probe = s->keys[i].hash;
+
+		while (s->slots[probe & s->slot_mask])
+			probe++;
+		s->slots[probe & s->slot_mask] = (uint32_t)(i + 1);
+	}
+}
+
+static enum json_scan_error grow_keys(struct scanner *s)
+{
+	size_t capacity = s->key_capacity ? s->key_capacity * 2 : FIRST_KEYS;
+	struct key *keys = json_scan_resize(s->keys, capacity * sizeof(*keys));
+	uint32_t *slots;
+
+	if (!keys)
+		return JSON_SCAN_MEMORY;
+	s->keys = keys;
+	slots = json_scan_resize(s->slots, capacity * SLOTS_PER_KEY * sizeof(*slots));
+	if (!slots)
+		return JSON_SCAN_MEMORY;
+	s->slots = slots;
+	s->key_capacity = capacity;
+	s->slot_mask = capacity * SLOTS_PER_KEY - 1;
+	index_keys(s);
+	return JSON_SCAN_OK;
+}
+
+static enum json_scan_error push_key(struct scanner *s, struct key key)
+{
+	uint32_t first = s->frames[s->depth - 1].first_key, found;
+	size_t probe;
+
+	if (s->key_count == s->key_capacity && grow_keys(s))
+		return JSON_SCAN_MEMORY;
+	key.hash = hash_key(s, &key);
+	for (probe = key.hash; (found = s->slots[probe & s->slot_mask]); probe++)
+		if (found > first && keys_equal(s, &s->keys[found - 1], &key))
+			return JSON_SCAN_DUPLICATE_KEY;
+	s->keys[s->key_count++] = key;
+	s->slots[probe & s->slot_mask] = (uint32_t)s->key_count;
+	return JSON_SCAN_OK;
+}
+
+static void pop_keys(struct scanner *s, size_t keep)
+{
+	for (; s->key_count > keep; s->key_count--) {
+		size_t probe = s->keys[s->key_count - 1].hash;
+
+		while (s->slots[probe & s->slot_mask] != s->key_count)
+			probe++;
+		s->slots[probe & s->slot_mask] = 0;
+	}
+}
+
+static enum json_scan_error grow_frames(struct scanner *s)
+{
+	size_t capacity = s->frame_capacity ? s->frame_capacity * 2 : FIRST_FRAMES;
+	struct frame *frames = json_scan_resize(s->frames, capacity * sizeof(*frames));
+
+	if (!frames)
+		return JSON_SCAN_MEMORY;
+	s->frames = frames;
+	s->frame_capacity = capacity;
+	return JSON_SCAN_OK;
+}
+
+static void value_ended(struct scanner *s)
+{
+	s->expected = s->depth ? EXPECT_SEPARATOR : EXPECT_NOTHING;
+}
+
+static enum json_scan_error open_container(struct scanner *s, bool object)
+{
+	if (s->depth >= s->options->max_depth)
+		return JSON_SCAN_DEPTH;
+	if (s->depth == s->frame_capacity && grow_frames(s))
+		return JSON_SCAN_MEMORY;
+	s->frames[s->depth++] = (struct frame){(uint32_t)s->key_count, object};
+	s->next++;
+	s->expected = object ? EXPECT_FIRST_KEY : EXPECT_FIRST_ELEMENT;
+	return JSON_SCAN_OK;
+}
+
+static enum json_scan_error close_container(struct scanner *s)
+{
+	const struct frame *frame = &s->frames[s->depth - 1];
+
+	if (*s->next != (frame->object ? '}' : ']'))
+		return refuse_next(s, JSON_SCAN_SYNTAX);
+	if (s->depth > 1)
+		pop_keys(s, frame->first_key);
+	s->depth--;
+	s->next++;
+	value_ended(s);
+	return JSON_SCAN_OK;
+}
+
+static enum json_scan_error step_value(struct scanner *s)
+{
+	if (*s->next == '{' || *s->next == '[')
+		return open_container(s, *s->next == '{');
+	value_ended(s);
+	switch (*s->next) {
+	case '"':
+		return scan_string(s, false);
+	case 't':
+		return scan_word(s, "true");
+	case 'f':
+		return scan_word(s, "false");
+	case 'n':
+		return scan_word(s, "null");
+	default:
+		return scan_number(s);
+	}
+}
+
+static enum json_scan_error step_first_element(struct scanner *s)
+{
+	return *s->next == ']' ? close_container(s) : step_value(s);
+}
+
+static enum json_scan_error step_key(struct scanner *s)
+{
+	const unsigned char *quote = s->next;
+	struct key key = {.offset = (uint32_t)(quote + 1 - s->text)};
+	enum json_scan_error error;
+
+	if (*quote != '"')
+		return refuse_next(s, JSON_SCAN_SYNTAX);
+	error = scan_string(s, true);
+	if (error)
+		return error;
+	key.length = (uint32_t)(s->next - quote - 2);
+	error = push_key(s, key);
+	if (error)
+		return fail_at(s, quote, error);
+	s->next = skip_space(s->next, s->end);
+	s->expected = EXPECT_VALUE;
+	return take_either(s, ':', ':') ? JSON_SCAN_OK : refuse_next(s, JSON_SCAN_SYNTAX);
+}
+
+static enum json_scan_error step_first_key(struct scanner *s)
+{
+	return *s->next == '}' ? close_container(s) : step_key(s);
+}
+
+static enum json_scan_error step_separator(struct scanner *s)
+{
+	if (!take_either(s, ',', ','))
+		return close_container(s);
+	s->expected = s->frames[s->depth - 1].object ? EXPECT_KEY : EXPECT_VALUE;
+	return JSON_SCAN_OK;
+}
+
+/* Every step is called with at least one byte left, which is not whitespace. */
+static enum json_scan_error (*const steps[])(struct scanner *) = {
+	[EXPECT_VALUE] = step_value,
+	[EXPECT_FIRST_ELEMENT] = step_first_element,
+	[EXPECT_FIRST_KEY] = step_first_key,
+	[EXPECT_KEY] = step_key,
+	[EXPECT_SEPARATOR] = step_separator,
+};
+
+static enum json_scan_error scan_value(struct scanner *s)
+{
+	enum json_scan_error error = JSON_SCAN_OK;
+
+	while (!error && s->expected != EXPECT_NOTHING) {
+		s->next = skip_space(s->next, s->end);
+		error = s->next == s->end ? JSON_SCAN_SYNTAX : steps[s->expected](s);
+	}
+	return error;
+}
+
+/* Of a valid value. */
+static enum json_scan_type type_of(unsigned char first)
+{
+	switch (first) {
+	case '{':
+		return JSON_SCAN_OBJECT;
+	case '[':
+		return JSON_SCAN_ARRAY;
+	case '"':
+		return JSON_SCAN_STRING;
+	case 't':
+		return JSON_SCAN_TRUE;
+	case 'f':
+		return JSON_SCAN_FALSE;
+	case 'n':
+		return JSON_SCAN_NULL;
+	default:
+		return JSON_SCAN_NUMERIC;
+	}
+}
+
+static enum json_scan_error check_size(struct scanner *s)
+{
+	size_t cap = s->options->max_bytes < UINT32_MAX ? s->options->max_bytes : UINT32_MAX;
+
+	if ((size_t)(s->end - s->text) <= cap)
+		return JSON_SCAN_OK;
+	return fail_at(s, s->text + cap, JSON_SCAN_TOO_LARGE);
+}
+
+/* From s->next, behind a byte order mark that is skipped, to the end of the text. */
+static enum json_scan_error scan_text(struct scanner *s, enum json_scan_type *type)
+{
+	enum json_scan_error error = check_size(s);
+
+	if (error)
+		return error;
+	s->next = skip_space(s->next, s->end);
+	if (s->next == s->end)
+		return JSON_SCAN_EMPTY;
+	*type = type_of(*s->next);
+	error = scan_value(s);
+	if (error)
+		return error;
+	s->next = skip_space(s->next, s->end);
+	return s->next == s->end ? JSON_SCAN_OK : refuse_next(s, JSON_SCAN_TRAILING);
+}
+
+/* Where the value ends that is followed by whitespace, one comma or brace, whitespace, and at. */
+static const unsigned char *value_end(const unsigned char *at)
+{
+	while (is_space(at[-1]))
+		at--;
+	at--;
+	while (is_space(at[-1]))
+		at--;
+	return at;
+}
+
+/* The text is valid, and the keys that are left are those of the outermost object. */
+static void report_members(const struct scanner *s, json_scan_member_fn member, void *context)
+{
+	for (size_t i = 0; i < s->key_count; i++) {
+		const unsigned char *key = s->text + s->keys[i].offset, *value, *end = s->end;
+
+		if (i + 1 < s->key_count)
+			end = s->text + s->keys[i + 1].offset - 1;
+		end = value_end(end);
+		value = skip_space(key + s->keys[i].length + 1, end) + 1;
+		value = skip_space(value, end);
+		member(context, (const char *)key, s->keys[i].length, (const char *)value,
+			(size_t)(end - value), type_of(*value));
+	}
+}
+
+static void locate(const struct scanner *s, struct json_scan_result *result)
+{
+	const unsigned char *line = s->text + result->body_offset, *feed;
+
+	result->type = JSON_SCAN_NOTHING;
+	result->offset = (size_t)(s->next - s->text);
+	result->line = 1;
+	while (line < s->next && (feed = memchr(line, '\n', (size_t)(s->next - line)))) {
+		line = feed + 1;
+		result->line++;
+	}
+	result->column = line < s->next ? (size_t)(s->next - line) + 1 : 1;
+}
+
+int json_scan(const char *text, size_t length, const struct json_scan_options *options,
+	json_scan_member_fn member, void *context, struct json_scan_result *result)
+{
+	const unsigned char *bytes = (const unsigned char *)(text ? text : "");
+	struct scanner s = {.options = options, .text = bytes, .end = bytes + length};
+
+	*result = (struct json_scan_result){0};
+	if (options->skip_bom && length >= BOM_BYTES && !memcmp(bytes, "\xEF\xBB\xBF", BOM_BYTES))
+		result->body_offset = BOM_BYTES;
+	s.next = bytes + result->body_offset;
+	result->error = scan_text(&s, &result->type);
+	if (result->error)
+		locate(&s, result);
+	else if (member && result->type == JSON_SCAN_OBJECT)
+		report_members(&s, member, context);
+	free(s.frames);
+	free(s.keys);
+	free(s.slots);
+	if (result->error == JSON_SCAN_MEMORY)
+		return -ENOMEM;
+	return result->error ? -EINVAL : 0;
+}
+
+const char *json_scan_error_text(enum json_scan_error error)
+{
+	static const char *const texts[] = {
+		[JSON_SCAN_OK] = "no error",
+		[JSON_SCAN_EMPTY] = "no JSON value",
+		[JSON_SCAN_TOO_LARGE] = "JSON text too large",
+		[JSON_SCAN_SYNTAX] = "not JSON",
+		[JSON_SCAN_CONTROL] = "raw control character in a string",
+		[JSON_SCAN_UTF8] = "invalid UTF-8",
+		[JSON_SCAN_SURROGATE] = "lone surrogate escape",
+		[JSON_SCAN_KEY_NUL] = "NUL in a key",
+		[JSON_SCAN_DUPLICATE_KEY] = "duplicate key",
+		[JSON_SCAN_DEPTH] = "nested too deeply",
+		[JSON_SCAN_TRAILING] = "text after the JSON value",
+		[JSON_SCAN_NUMBER] = "number with too many digits",
+		[JSON_SCAN_NOT_ASCII] = "byte outside ASCII",
+		[JSON_SCAN_MEMORY] = "out of memory",
+	};
+
+	if ((size_t)error >= sizeof(texts) / sizeof(texts[0]))
+		return "unknown error";
+	return texts[error];
+}

@@ -1,0 +1,37 @@
+/* libseccomp, behind one file: filters made of a policy (seccomp(2)). */
+#ifndef VIVARIUM_SECCOMP_H
+#define VIVARIUM_SECCOMP_H
+
+#include "sandbox/err.h"
+#include "sandbox/policy.h"
+
+struct sock_filter;
+
+struct seccomp_program {
+	struct sock_filter *instructions; /* owned; malloc */
+	unsigned short count;
+};
+
+/*
+ * The whole policy as a filter for wardens: default EPERM, [warden] calls allowed, other
+ * architectures and x32 killed. Returns 0, or a negative errno and no program.
+ */
+int seccomp_compile_policy(const struct policy *policy, struct seccomp_program *program,
+	struct err *err);
+
+/*
+ * The closing filter of an execution: refuses the [warden] calls, allows the rest, which the
+ * policy's own filter still judges. Returns 0, or a negative errno and no program.
+ */
+int seccomp_compile_closing(const struct policy *policy, struct seccomp_program *program,
+	struct err *err);
+
+/*
+ * Puts the calling thread under the filter for ever. Needs no_new_privs. Returns 0 or a negative
+ * errno; then the process must not go on.
+ */
+int seccomp_install(const struct seccomp_program *program, struct err *err);
+
+void seccomp_program_free(struct seccomp_program *program);
+
+#endif

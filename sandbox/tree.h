@@ -1,0 +1,49 @@
+/* The file system that untrusted code sees: a small read-only tree, and a /tmp. */
+#ifndef VIVARIUM_TREE_H
+#define VIVARIUM_TREE_H
+
+#include "sandbox/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/*
+ * Makes the tree that Python scripts need and nothing else of the host (interpreter library,
+ * shared objects, time zones, fonts, certificates, a made-up /etc, five devices), makes it the
+ * root of the calling process's own mount namespace by pivot_root(2), read-only, and lets the old
+ * root go. python: for example "python3.11". Needs CAP_SYS_ADMIN over the mount namespace.
+ * Returns 0 or a negative errno; then the process must not go on.
+ */
+int tree_enter(const char *python, struct err *err);
+
+/* Pivots into an empty, read-only root: for processes that open nothing. Same conditions. */
+int tree_enter_empty(struct err *err);
+
+/* A cell's /tmp: one tmpfs, and what it looked like before anybody touched it. */
+struct tree_tmp {
+	uint32_t size_mib, inodes; /* limits, set by the caller */
+	bool mounted;
+	struct timespec changed; /* ctime of its root when fresh */
+	uint64_t files_free, blocks_free;
+};
+
+/*
+ * Mounts a fresh tmpfs on /tmp (nosuid, nodev, noexec), in place of the one that is there.
+ * Returns 0 or a negative errno.
+ */
+int tree_tmp_replace(struct tree_tmp *tmp, struct err *err);
+
+/*
+ * Whether nothing can have been written to /tmp since it was mounted: every entry ever made in it
+ * changed the ctime of its root. Also false when that cannot be known.
+ */
+bool tree_tmp_untouched(const struct tree_tmp *tmp);
+
+/*
+ * Waits, some milliseconds at the most, until the kernel's coarse clock has moved past the mount:
+ * from then on a change is sure to show in the ctime. Call before a script may run.
+ */
+void tree_tmp_settle(const struct tree_tmp *tmp);
+
+#endif

@@ -1,0 +1,57 @@
+/* The supervisor worker: one process, one epoll loop, a handful of cells. */
+#ifndef VIVARIUM_WORKER_H
+#define VIVARIUM_WORKER_H
+
+#include "sandbox/cell_message.h"
+#include "sandbox/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	WORKER_SETS_MAX = 16,
+	WORKER_CELLS_MAX = 64,
+};
+
+struct worker_setup {
+	uint32_t number;
+	uint32_t first_cell; /* number of its first cell */
+	size_t cells; /* 1 to WORKER_CELLS_MAX */
+	size_t sets; /* 1 to WORKER_SETS_MAX */
+	const char *set_names[WORKER_SETS_MAX];
+	size_t set_parents[WORKER_SETS_MAX]; /* index of the set each lies on; the first on itself */
+	size_t cell_sets[WORKER_CELLS_MAX]; /* which library set each cell holds */
+	int requests[WORKER_SETS_MAX]; /* sending ends to the templates; become the worker's */
+	int control; /* SOCK_SEQPACKET to the master; becomes the worker's */
+	int proc; /* procfs of the service's PID namespace; becomes the worker's */
+	bool ranged;
+	struct template_request limits; /* of every cell; cell and uid are ignored */
+	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
+};
+
+enum worker_order_type {
+	WORKER_ORDER_LANE = 1, /* with one descriptor: the lane of cell `index` */
+	WORKER_ORDER_TEMPLATE, /* with one descriptor: where set `index` is asked from now on */
+};
+
+/* Master to worker. */
+struct worker_order {
+	uint32_t type; /* enum worker_order_type */
+	uint32_t index;
+};
+
+/* Worker to master: a cell came up, or went down and why. */
+struct worker_report {
+	uint32_t cell; /* number of the cell */
+	uint32_t is_up;
+	char text[200];
+};
+
+/*
+ * Confines itself to an empty root without network, drops to its own identity and serves its
+ * cells until the master's socket ends. Returns the exit code.
+ */
+int worker_main(const struct worker_setup *setup);
+
+#endif
