@@ -244,14 +244,20 @@ static int check_fds(const struct template *template, struct err *err)
 	int fd = openat(TEMPLATE_FD_PROC, "self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
+	char target[128] = "";
 	int r = 0;
 
 	if (!directory)
 		return err_set(err, errno, "list /proc/self/fd");
 	while (!r && (entry = readdir(directory))) {
 		if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(directory) &&
-			!is_expected_fd(template, atoi(entry->d_name)))
-			r = err_set(err, EPERM, "stray descriptor %s", entry->d_name);
+			!is_expected_fd(template, atoi(entry->d_name))) {
+			if (readlinkat(dirfd(directory), entry->d_name, target,
+				    sizeof(target) - 1) < 0)
+				target[0] = '\0';
+			r = err_set(err, EPERM, "library set %s: stray descriptor %s (%s)",
+				template->set[template->self].name, entry->d_name, target);
+		}
 	}
 	closedir(directory);
 	return r;

@@ -158,7 +158,7 @@ static void act_offer(struct cell *cell)
 static void act_run(struct cell *cell)
 {
 	cell->served++;
-	cell->run.started_us = clock_now_us();
+	cell_run_note_started(cell);
 	set_deadline(cell, cell->run.limits.timeout_ms * UINT64_C(1000));
 	if (cell_source_flush(cell, CELL_SOURCE_CHANNEL, &cell->channel_out) < 0)
 		cell_source_close(cell, CELL_SOURCE_CHANNEL); /* its exit will say why */

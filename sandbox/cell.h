@@ -48,7 +48,8 @@ struct cell_run { /* the execution in flight */
 	uint32_t number;
 	int status_file; /* its /proc/PID/status; owned */
 	pid_t pid; /* as this process sees it; for its CPU clock only */
-	uint64_t base_cpu_us, base_peak_kib; /* when parked */
+	uint64_t base_cpu_us; /* when the job was handed over */
+	uint64_t base_peak_kib; /* when parked */
 	uint64_t forked_us, parked_us, started_us; /* CLOCK_MONOTONIC */
 	struct job_limits limits;
 	bool job_begun; /* some of a job has come */

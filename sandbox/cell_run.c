@@ -80,10 +80,15 @@ int cell_run_note_parked(struct cell *cell, pid_t pid)
 	run->status_file = openat(cell->environment->proc, path, O_RDONLY | O_CLOEXEC);
 	if (run->status_file < 0)
 		return -errno;
-	run->base_cpu_us = cpu_now_us(run);
 	run->base_peak_kib = peak_now_kib(run);
 	run->parked_us = clock_now_us();
 	return 0;
+}
+
+void cell_run_note_started(struct cell *cell)
+{
+	cell->run.started_us = clock_now_us();
+	cell->run.base_cpu_us = cpu_now_us(&cell->run);
 }
 
 int cell_run_keep_value(struct cell *cell, const char *text, uint32_t length)

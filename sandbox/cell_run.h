@@ -8,10 +8,13 @@
 void cell_run_reset(struct cell *cell);
 
 /*
- * Notes a parked execution's process id, opens its status file and takes the base lines of CPU
- * and memory. Returns 0 or a negative errno.
+ * Notes a parked execution's process id, opens its status file and takes the base line of
+ * memory. Returns 0 or a negative errno.
  */
 int cell_run_note_parked(struct cell *cell, pid_t pid);
+
+/* The job is about to be handed over: time and CPU count from here. */
+void cell_run_note_started(struct cell *cell);
 
 /* Keeps a value of length bytes: has_value when it is strict JSON, else bad_value. Or -ENOMEM. */
 int cell_run_keep_value(struct cell *cell, const char *text, uint32_t length);

@@ -3,6 +3,7 @@ import io
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 
 
 def main():
@@ -15,4 +16,5 @@ def main():
     out = io.BytesIO()
     fig.savefig(out, format="png")
     plt.close(fig)
+    font_manager._get_font.cache_clear()  # cached fonts hold files open, which no fork may have
     return len(out.getvalue())
