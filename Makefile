@@ -60,8 +60,8 @@ TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
 PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
-.PHONY: all programs run test unit bench packages-build packages-run packages-test packages-bench \
-	check-layers headers fuzz-targets clean
+.PHONY: all programs run tests test test-only bench fuzz fuzz-run clean \
+	packages-build packages-run packages-test packages-bench packages-fuzz
 
 all: packages-build
 	@umask 022 && $(MAKE) --no-print-directory programs
@@ -88,11 +88,65 @@ $(BUILD)/template/%.o: %.c Makefile
 
 -include $(SERVICE_OBJECTS:.o=.d) $(TEMPLATE_OBJECTS:.o=.d)
 
-packages-build packages-run packages-test packages-bench: packages-%:
+packages-build packages-run packages-test packages-bench packages-fuzz: packages-%:
 	@deploy/packages.sh ensure $*
 
 run: packages-run all
 	@PORT="$(PORT)" LISTEN="$(LISTEN)" CONF="$(CONF)" BUILD="$(abspath $(BUILD))" deploy/run.sh
+
+# --- Tests: unit and policy tests in C, the rest in pytest; tests/run.py counts them all
+
+LIBRARY = $(BUILD)/libvivarium-test.a
+LIBRARY_OBJECTS = $(filter-out $(BUILD)/fcgi-app/main.o,$(FCGI_APP:%.c=$(BUILD)/%.o)) $(SANDBOX:%.c=$(BUILD)/%.o)
+C_TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/policy/test_*.c))
+
+$(LIBRARY): $(LIBRARY_OBJECTS)
+	@rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/tests/%: tests/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	@echo "  test  $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(FCGI_CFLAGS) -MMD -MP -o $@ $< $(LIBRARY) $(LDFLAGS) \
+		-lcmocka $(FCGI_LIBS) $(SECCOMP_LIBS)
+
+-include $(C_TESTS:=.d)
+
+tests: programs $(C_TESTS)
+
+test: packages-run packages-test packages-build
+	@umask 022 && $(MAKE) --no-print-directory tests
+	@VIVARIUM_BUILD="$(abspath $(BUILD))" $(PYTHON) tests/run.py
+
+# One directory or file only: make test-only TESTS=tests/integration
+test-only: packages-run packages-test packages-build
+	@umask 022 && $(MAKE) --no-print-directory tests
+	@VIVARIUM_BUILD="$(abspath $(BUILD))" $(PYTHON) tests/run.py $(TESTS)
+
+# --- Measurements
+
+bench: packages-run packages-bench all
+	@$(PYTHON) tests/bench/bench.py --start "env PORT={port} ACCESS_LOG=off BUILD=$(abspath $(BUILD)) deploy/run.sh" \
+		--out build/bench $(BENCH)
+
+# --- Fuzzing: make fuzz FUZZ_SECONDS=600
+
+FUZZ_SECONDS ?= 60
+FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+fuzz: packages-build packages-fuzz
+	@$(MAKE) --no-print-directory MODE=fuzz fuzz-run
+
+fuzz-run: $(FUZZERS:%=build/fuzz/%)
+	@for target in $(FUZZERS); do \
+		mkdir -p build/fuzz/corpus/$$target; \
+		echo "  fuzz  $$target for $(FUZZ_SECONDS) s"; \
+		build/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
+			build/fuzz/corpus/$$target tests/fuzz/corpus/$${target#fuzz_} || exit 1; \
+	done
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(LIBRARY)
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(FCGI_CFLAGS) -o $@ $< $(LIBRARY) -fsanitize=fuzzer $(LDFLAGS) \
+		$(FCGI_LIBS) $(SECCOMP_LIBS)
 
 clean:
 	rm -rf build

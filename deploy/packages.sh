@@ -9,7 +9,7 @@
 # needs sh, dpkg and apt, no sudo, no curl. Reads nothing from standard input.
 set -u
 
-groups="build run test bench"
+groups="build run test bench fuzz"
 
 # libc6-dev is named because gcc only recommends it.
 build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev libpython3-dev
@@ -18,9 +18,13 @@ build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev li
 run="nginx python3 python3-numpy python3-pandas python3-scipy python3-matplotlib tzdata
 	ca-certificates util-linux"
 
-test="libcmocka-dev python3-pytest curl procps"
+test="libcmocka-dev python3-pytest clang curl procps"
 
 bench="wrk apache2-utils bubblewrap python3-flask gunicorn curl"
+
+# clang's runtime has its version in its name, and Debian 12 has no name without one.
+clang_version=$(clang -dumpversion 2>/dev/null | cut -d. -f1)
+fuzz="clang ${clang_version:+libclang-rt-$clang_version-dev}"
 
 fail() {
 	echo "packages: $*" >&2
@@ -39,6 +43,7 @@ names() {
 		run) echo $run ;;
 		test) echo $test ;;
 		bench) echo $bench ;;
+		fuzz) echo $fuzz ;;
 		esac
 	done | tr ' ' '\n' | sort -u
 }

@@ -1,0 +1,69 @@
+"""The rules of the source tree that a compiler does not check."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parent.parent.parent
+# Who may include whom: one way only.
+MAY_INCLUDE = {"sandbox": {"sandbox"}, "runner": {"runner", "sandbox"},
+               "fcgi-app": {"fcgi-app", "sandbox"}}
+# A third party's interface is behind one file, or one folder.
+BEHIND = {"fcgiapp.h": "fcgi-app/fcgi.c", "json-c/json.h": "fcgi-app/json_in.c",
+          "seccomp.h": "sandbox/seccomp.c", "Python.h": "runner/"}
+INCLUDE = re.compile(r'^#include ([<"])([^>"]+)[>"]', re.M)
+
+
+def sources(*suffixes):
+    return [path for folder in MAY_INCLUDE for path in sorted((TOP / folder).iterdir())
+            if path.suffix in suffixes]
+
+
+@pytest.mark.parametrize("path", sources(".c", ".h"), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_includes_go_one_way(path):
+    """sandbox/ knows nothing of FastCGI or Python, runner/ and fcgi-app/ nothing of each other."""
+    for kind, name in INCLUDE.findall(path.read_text()):
+        if kind == '"':
+            assert name.split("/")[0] in MAY_INCLUDE[path.parent.name], name
+        elif name in BEHIND:
+            assert f"{path.parent.name}/{path.name}".startswith(BEHIND[name]), name
+
+
+def compile_only(compiler, path, *more):
+    multiarch = subprocess.check_output(["gcc", "-print-multiarch"], text=True).strip()
+    flags = subprocess.check_output(
+        ["env", f"PKG_CONFIG_LIBDIR=/usr/lib/{multiarch}/pkgconfig:/usr/share/pkgconfig",
+         "pkg-config", "--cflags", "fcgi", "json-c", "python3-embed"], text=True).split()
+    return subprocess.run(
+        [compiler, "-std=c17", "-D_GNU_SOURCE", f'-DVIVARIUM_MULTIARCH="{multiarch}"', f"-I{TOP}",
+         *flags, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *more, str(path)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize("path", sources(".h"), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_header_compiles_alone(path, tmp_path):
+    """Each header brings along what it needs."""
+    unit = tmp_path / "unit.c"
+    unit.write_text(f'#include "{path.parent.name}/{path.name}"\nint unit;\n')
+    done = compile_only("gcc", unit)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", sources(".c"), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_compiles_with_clang(path):
+    """gcc builds the programs; clang must not find fault with them either."""
+    assert shutil.which("clang"), "deploy/packages.sh ensure test installs clang"
+    done = compile_only("clang", path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_policy_of_the_package_is_the_default():
+    """The configuration shows every key with its default behind a #."""
+    text = (TOP / "conf" / "vivarium.conf").read_text()
+    shown = set(re.findall(r"^#(\w+) =", text, re.M))
+    known = set(re.findall(r"KEY(?:_AS)?\((\w+), ", (TOP / "fcgi-app" / "config.c").read_text()))
+    known -= {"name"}
+    assert shown == known
