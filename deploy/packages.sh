@@ -22,9 +22,7 @@ test="libcmocka-dev python3-pytest clang curl procps"
 
 bench="wrk apache2-utils bubblewrap python3-flask gunicorn curl"
 
-# clang's runtime has its version in its name, and Debian 12 has no name without one.
-clang_version=$(clang -dumpversion 2>/dev/null | cut -d. -f1)
-fuzz="clang ${clang_version:+libclang-rt-$clang_version-dev}"
+fuzz="clang libclang-rt-dev"
 
 fail() {
 	echo "packages: $*" >&2
