@@ -25,9 +25,9 @@ unset VIVARIUM_SIGNALS_RESET
 exec </dev/null
 [ -e /proc/self/fd/1 ] || exec >/dev/null
 [ -e /proc/self/fd/2 ] || exec 2>/dev/null
-# Several programs write there: into a file all of them append.
-[ ! -f /dev/stdout ] || exec >>/dev/stdout
-[ ! -f /dev/stderr ] || exec 2>>/dev/stderr
+# Several programs write there: into a file all of them append, where it is ours to open again.
+[ ! -f /dev/stdout ] || [ ! -w /dev/stdout ] || exec >>/dev/stdout
+[ ! -f /dev/stderr ] || [ ! -w /dev/stderr ] || exec 2>>/dev/stderr
 umask 022
 PATH=$PATH:/usr/sbin:/sbin
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -94,21 +94,21 @@ kill_session() {
 }
 
 stop_all() {
-	! alive "$nginx" || kill -QUIT "$nginx"		# no new connections
-	! alive "$vivarium" || kill -TERM "$vivarium"	# ends what runs
+	! alive "$nginx" || kill -QUIT "$nginx" 2>/dev/null	# no new connections
+	! alive "$vivarium" || kill -TERM "$vivarium" 2>/dev/null	# ends what runs
 	if [ -n "$vivarium" ]; then
 		await_end "$vivarium" $((stop_timeout * 10)) ||
 			say "vivarium did not end when asked: killing it"
 		kill_session "$vivarium"
 	fi
 	if [ -n "$nginx" ]; then
-		await_end "$nginx" 5 || { kill -TERM "$nginx" && await_end "$nginx" 20; }
+		await_end "$nginx" 5 || { kill -TERM "$nginx" 2>/dev/null && await_end "$nginx" 20; }
 		kill_session "$nginx"
 	fi
 }
 
 finish() {
-	status=$?
+	exit_status=$?
 	trap - EXIT
 	trap 'hurry=yes' INT TERM HUP QUIT
 	trap '' PIPE
@@ -118,7 +118,7 @@ finish() {
 	fi
 	stop_all
 	[ -z "$run" ] || rm -rf -- "$run"
-	exit $status
+	exit $exit_status
 }
 
 asked_to_stop() {

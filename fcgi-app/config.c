@@ -89,9 +89,9 @@ static int parse_seconds(const struct key *key, const char *text, uint64_t *valu
 
 	errno = 0;
 	seconds = strtod(text, &end);
-	if (errno || !isdigit((unsigned char)*text) || *end ||
+	if (errno || !isdigit((unsigned char)*text) || *end || strpbrk(text, "xX") ||
 		seconds * 1000 < (double)key->least || seconds * 1000 > (double)key->most)
-		return err_set(err, EINVAL, "%s takes seconds from %g to %g, not \"%.40s\"",
+		return err_set(err, EINVAL, "%s takes seconds from %.10g to %.10g, not \"%.40s\"",
 			key->name, (double)key->least / 1000, (double)key->most / 1000, text);
 	*value = (uint64_t)llround(seconds * 1000);
 	return 0;
@@ -157,7 +157,9 @@ void config_default(struct config *config, const char *program)
 	for (i = 0; i < KEYS; i++)
 		set_value(config, &keys[i], "", keys[i].fallback, NULL);
 	directory_of(program, directory);
-	snprintf(config->template_program, CONFIG_TEXT_BYTES, "%.480s/vivarium-template", directory);
+	if (snprintf(config->template_program, CONFIG_TEXT_BYTES, "%s/vivarium-template", directory) >=
+		CONFIG_TEXT_BYTES)
+		*config->template_program = '\0'; /* a path cut short would be another path */
 }
 
 static char *strip(char *text)
@@ -200,44 +202,62 @@ static int read_line(struct config *config, struct reading *reading, char *line,
 		return err_set(err, EINVAL, "%s line %u: %s is there twice", reading->path,
 			reading->line, key->name);
 	reading->seen[key - keys] = true;
-	if (set_value(config, key, reading->directory, strip(equals + 1), &inner) < 0)
-		return err_set(err, inner.code, "%s line %u: %.150s", reading->path, reading->line,
-			inner.text);
-	return 0;
+	if (set_value(config, key, reading->directory, strip(equals + 1), &inner) == 0)
+		return 0;
+	if (err) { /* inner says already what its code means */
+		err->code = inner.code;
+		snprintf(err->text, sizeof(err->text), "%.80s line %u: %.140s", reading->path,
+			reading->line, inner.text);
+	}
+	return -inner.code;
 }
 
 /* Paths that nobody set are relative to the file as well: that is where its siblings are. */
-static void anchor_defaults(struct config *config, const struct reading *reading)
+static int anchor_defaults(struct config *config, const struct reading *reading, struct err *err)
 {
 	size_t i;
+	int r = 0;
 
-	for (i = 0; i < KEYS; i++) {
+	for (i = 0; !r && i < KEYS; i++) {
 		if (keys[i].kind == KIND_PATH && !reading->seen[i] && *keys[i].fallback)
-			set_value(config, &keys[i], reading->directory, keys[i].fallback, NULL);
+			r = set_value(config, &keys[i], reading->directory, keys[i].fallback, err);
 	}
+	return r;
+}
+
+static int read_lines(struct config *config, struct reading *reading, FILE *file, struct err *err)
+{
+	char line[1024];
+	size_t used;
+	int c, r = 0;
+
+	for (c = 0; !r && c != EOF;) {
+		reading->line++;
+		for (used = 0; used < sizeof(line) && (c = getc(file)) != EOF && c != '\n'; used++)
+			line[used] = (char)c;
+		if (ferror(file))
+			return err_set(err, errno, "read %s", reading->path);
+		if (used == sizeof(line) || memchr(line, '\0', used))
+			return err_set(err, EINVAL, "%s line %u: too long, or with a NUL",
+				reading->path, reading->line);
+		line[used] = '\0';
+		r = read_line(config, reading, line, err);
+	}
+	return r;
 }
 
 int config_load(struct config *config, const char *path, struct err *err)
 {
 	struct reading reading = {.path = path};
 	FILE *file = fopen(path, "re");
-	char line[1024];
-	int r = 0;
+	int r;
 
 	if (!file)
 		return err_set(err, errno, "open %s", path);
 	directory_of(path, reading.directory);
-	while (!r && fgets(line, sizeof(line), file)) {
-		reading.line++;
-		if (!strchr(line, '\n') && !feof(file))
-			r = err_set(err, EINVAL, "%s line %u: too long", path, reading.line);
-		else
-			r = read_line(config, &reading, line, err);
-	}
+	r = read_lines(config, &reading, file, err);
 	fclose(file);
-	if (!r)
-		anchor_defaults(config, &reading);
-	return r;
+	return r < 0 ? r : anchor_defaults(config, &reading, err);
 }
 
 int config_set(struct config *config, const char *assignment, struct err *err)
@@ -276,7 +296,7 @@ void config_print(const struct config *config, FILE *out)
 		if (key->kind == KIND_NUMBER)
 			fprintf(out, "%s = %" PRIu64 "\n", key->name, *(const uint64_t *)value);
 		else if (key->kind == KIND_SECONDS)
-			fprintf(out, "%s = %g\n", key->name,
+			fprintf(out, "%s = %.10g\n", key->name,
 				(double)*(const uint64_t *)value / 1000);
 		else
 			fprintf(out, "%s = %s\n", key->name, (const char *)value);

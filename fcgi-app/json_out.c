@@ -1,6 +1,7 @@
 #include "fcgi-app/json_out.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -160,8 +161,12 @@ void json_out_integer(struct json_out *out, int64_t value)
 void json_out_decimal(struct json_out *out, double value, int decimals)
 {
 	char text[64];
+	int n = snprintf(text, sizeof(text), "%.*f", decimals, value);
 
-	json_out_raw(out, text, (size_t)snprintf(text, sizeof(text), "%.*f", decimals, value));
+	if (isfinite(value) && n > 0 && n < (int)sizeof(text))
+		json_out_raw(out, text, (size_t)n);
+	else
+		json_out_raw(out, "null", 4);
 }
 
 void json_out_bool(struct json_out *out, bool value)

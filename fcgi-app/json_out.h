@@ -31,6 +31,7 @@ void json_out_string(struct json_out *out, const char *text, size_t length);
 void json_out_text(struct json_out *out, const char *text); /* NUL-terminated */
 
 void json_out_integer(struct json_out *out, int64_t value);
+/* null for a value that JSON has no number for, or that needs 64 characters or more. */
 void json_out_decimal(struct json_out *out, double value, int decimals);
 void json_out_bool(struct json_out *out, bool value);
 

@@ -177,6 +177,22 @@ static int pass_signals(pid_t master, const sigset_t *signals)
 	}
 }
 
+/* A parent that asked to be outlived by nobody (setpriv --pdeathsig): new credentials clear that. */
+static int enter_service(uint32_t host_base, uint32_t *range, struct err *err)
+{
+	pid_t parent = getppid();
+	int death_signal = 0, r;
+
+	if (prctl(PR_GET_PDEATHSIG, &death_signal) < 0)
+		return err_set(err, errno, "get the parent-death signal");
+	r = identity_enter_service(CLONE_NEWNS | CLONE_NEWPID, host_base, range, err);
+	if (r < 0 || !death_signal)
+		return r;
+	if (prctl(PR_SET_PDEATHSIG, death_signal) < 0)
+		return err_set(err, errno, "set the parent-death signal");
+	return getppid() == parent ? 0 : err_set(err, ECANCELED, "the parent has died");
+}
+
 int launch(struct master_setup *setup, struct err *err)
 {
 	uint32_t host_base = 0, range;
@@ -189,7 +205,7 @@ int launch(struct master_setup *setup, struct err *err)
 	if (!r && geteuid() == 0)
 		r = take_id_range(&host_base, err);
 	if (r >= 0)
-		r = identity_enter_service(CLONE_NEWNS | CLONE_NEWPID, host_base, &range, err);
+		r = enter_service(host_base, &range, err);
 	if (r < 0)
 		return r;
 	setup->ranged = range > 1;

@@ -20,12 +20,16 @@ static int parse_one(struct library_sets *sets, const char *word, struct err *er
 	int fields = sscanf(word, "%31[a-z0-9_-]:%31[a-z0-9_-]:%255[A-Za-z0-9_.,]", set->name,
 		set->parent, set->modules);
 	char text[sizeof(set->text)];
-	size_t known;
+	size_t known, length = strlen(set->name) + (fields > 1 ? 1 + strlen(set->parent) : 0) +
+			       (fields > 2 ? 1 + strlen(set->modules) : 0);
 
-	if (fields < 1 || (fields == 1 && sets->count))
+	if (fields < 1 || (fields == 1 && sets->count) || length != strlen(word))
 		return err_set(err, EINVAL, "library set \"%.60s\" is not NAME:PARENT:MODULES", word);
 	if (fields == 1)
 		memcpy(set->parent, set->name, sizeof(set->parent));
+	if (!sets->count && strcmp(set->parent, set->name) != 0)
+		return err_set(err, EINVAL, "the first library set, %s, is the root and has no parent",
+			set->name);
 	if (find(sets, set->name, &known) == 0)
 		return err_set(err, EINVAL, "library set %s is there twice", set->name);
 	set->parent_index = sets->count;

@@ -112,15 +112,21 @@ static void connect_cells(struct master *master, size_t first, size_t count)
 
 /* --- starting ------------------------------------------------------------------------------ */
 
-/* In a fork of the master. Its own session: a Ctrl-C is the launcher's to hear. */
-static void become_child(const int *keep, size_t count)
+/*
+ * In a fork of the master. Its own session: a Ctrl-C is the launcher's to hear. Standard error is
+ * the log; standard output is for a front that speaks: that of `vivarium run`.
+ */
+static void become_child(bool speaks, const int *keep, size_t count)
 {
 	int closed = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	setsid();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (closed >= 0)
+	if (closed >= 0) {
 		dup2(closed, STDIN_FILENO);
+		if (!speaks)
+			dup2(closed, STDOUT_FILENO);
+	}
 	descriptors_keep(keep, count);
 }
 
@@ -157,7 +163,7 @@ static _Noreturn void exec_template(const struct master *master, int control, co
 	keep[0] = fcntl(master->setup->program, F_DUPFD_CLOEXEC, HIGH_FD);
 	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
 		keep[i - TEMPLATE_FD_CONTROL + 1] = dup2(from[i], i);
-	become_child(keep, (size_t)(last - TEMPLATE_FD_CONTROL + 2));
+	become_child(false, keep, (size_t)(last - TEMPLATE_FD_CONTROL + 2));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execveat(keep[0], "", (char *const *)arguments, environment, AT_EMPTY_PATH);
@@ -275,7 +281,7 @@ static _Noreturn void run_worker(const struct master *master, size_t number, int
 	}
 	for (i = 0; i < worker.cells; i++)
 		worker.cell_sets[i] = first_set(setup->sets, worker.first_cell + i);
-	become_child(keep, 2 + worker.sets);
+	become_child(false, keep, 2 + worker.sets);
 	_exit(worker_main(&worker));
 }
 
@@ -315,7 +321,7 @@ static _Noreturn void run_front(const struct master *master, int control)
 		control, master->proc, setup->execute_listener, setup->control_listener};
 
 	/* -1 sorts first and is passed over */
-	become_child(keep, sizeof(keep) / sizeof(keep[0]));
+	become_child(setup->front_is_all, keep, sizeof(keep) / sizeof(keep[0]));
 	_exit(setup->front(&front));
 }
 
@@ -557,7 +563,7 @@ static void drain(struct master *master)
 {
 	const struct front_order order = {.type = FRONT_ORDER_DRAIN};
 
-	if (!master->serving || master->draining) {
+	if (!master->serving || master->draining || !master->front.pid) {
 		end(master, 0); /* nothing to wait for, or asked for the second time */
 		return;
 	}

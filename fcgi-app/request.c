@@ -27,12 +27,20 @@ struct value {
 	enum json_scan_type type;
 };
 
+/* Length of the longest part of valid UTF-8 that has at most `most` bytes and whole characters. */
+static int clip(const char *text, size_t length, size_t most)
+{
+	if (length <= most)
+		return (int)length;
+	while (most && ((unsigned char)text[most] & 0xc0) == 0x80)
+		most--;
+	return (int)most;
+}
+
 static void quote(char *got, size_t size, const struct value *value)
 {
-	bool clipped = value->length > CLIP_BYTES;
-
-	snprintf(got, size, "%.*s%s", clipped ? CLIP_BYTES : (int)value->length, value->text,
-		clipped ? "..." : "");
+	snprintf(got, size, "%.*s%s", clip(value->text, value->length, CLIP_BYTES), value->text,
+		value->length > CLIP_BYTES ? "..." : "");
 }
 
 /* Refuses with the field's name, what is allowed, and what came. */
@@ -172,8 +180,7 @@ static void note_unknown(struct parsing *parsing, const struct buffer *name)
 	if (request->unknown_fields == UNKNOWN_FIELDS_MAX)
 		return;
 	snprintf(request->unknown_field[request->unknown_fields++], CLIP_BYTES, "%.*s",
-		(int)(name->length < CLIP_BYTES ? name->length : CLIP_BYTES),
-		name->data ? name->data : "");
+		clip(name->data, name->length, CLIP_BYTES - 1), name->data ? name->data : "");
 }
 
 /* The name is decoded first: "s\u0063ript" is script. It stands between its quotes in the text. */

@@ -83,7 +83,15 @@ static int close_filter(const struct execution_setup *setup, struct err *err)
 static int wake_python(const struct execution_setup *setup, struct err *err)
 {
 	(void)setup;
-	return python_after_fork(err);
+	return python_wake(err);
+}
+
+/* Before Python runs: one call for many pages is cheaper than one fault for each. */
+static int touch_hot_pages(const struct execution_setup *setup, struct err *err)
+{
+	(void)err;
+	hot_pages_touch(setup->hot);
+	return 0;
 }
 
 static const struct execution_step {
@@ -97,6 +105,7 @@ static const struct execution_step {
 	{"rlimits", set_limits},
 	{"undumpable", become_undumpable},
 	{"closing filter", close_filter},
+	{"hot pages", touch_hot_pages},
 	{"python", wake_python},
 };
 
@@ -153,13 +162,13 @@ static int take_frame(struct job *job, const struct frame *frame)
 }
 
 /* Blocks, parked, until a whole job is here. Anything else is the end of this process. */
-static void receive_job(struct job *job)
+static void receive_job(int channel, struct job *job)
 {
 	struct frame_reader reader = {.in = {.cap = JOB_MAX_BYTES}};
 	struct frame frame;
 
 	do {
-		if (frame_reader_wait(&reader, EXECUTION_FD_CHANNEL, &frame) != 1)
+		if (frame_reader_wait(&reader, channel, &frame) != 1)
 			_exit(0); /* the worker is gone */
 		if (frame.type != FRAME_GO && take_frame(job, &frame) < 0)
 			_exit(1);
@@ -178,25 +187,38 @@ static int limit_job(const struct execution_setup *setup, const struct job_limit
 	return rlimits_set_job(&job, err);
 }
 
+static int run_job(const struct job *job, int channel, struct err *err)
+{
+	const struct python_job run = {.script = job->script.data ? job->script.data : "",
+		.script_bytes = job->script.length,
+		.entry = !job->has_entry ? NULL : job->entry.data ? job->entry.data : "",
+		.entry_bytes = job->entry.length};
+
+	return python_run(&run, channel, err);
+}
+
+int execution_rehearse(int channel, struct err *err)
+{
+	struct job job = {0};
+
+	receive_job(channel, &job);
+	return run_job(&job, channel, err);
+}
+
 _Noreturn void execution_main(const struct execution_setup *setup)
 {
 	struct parked_report parked = {.data_bytes = setup->data_bytes};
 	struct job job = {0};
-	struct python_job run;
 	struct err err = {0};
 
 	jail_oneself(setup);
 	send_frame(EXECUTION_FD_CHANNEL, FRAME_PARKED, &parked, sizeof(parked));
-	receive_job(&job);
+	receive_job(EXECUTION_FD_CHANNEL, &job);
 	if (limit_job(setup, &job.limits, &err) < 0) {
 		dprintf(STDERR_FILENO, "vivarium: %s\n", err.text);
 		_exit(EXECUTION_EXIT_UNLIMITED);
 	}
-	run = (struct python_job){.script = job.script.data ? job.script.data : "",
-		.script_bytes = job.script.length,
-		.entry = job.has_entry ? (job.entry.data ? job.entry.data : "") : NULL,
-		.entry_bytes = job.entry.length};
-	if (python_run(&run, EXECUTION_FD_CHANNEL, &err) < 0)
+	if (run_job(&job, EXECUTION_FD_CHANNEL, &err) < 0)
 		_exit(1);
 	for (;;)
 		pause(); /* all is said; the worker has us swept */

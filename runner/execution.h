@@ -2,6 +2,7 @@
 #ifndef VIVARIUM_EXECUTION_H
 #define VIVARIUM_EXECUTION_H
 
+#include "runner/hot_pages.h"
 #include "sandbox/rlimits.h"
 #include "sandbox/seccomp.h"
 
@@ -17,9 +18,16 @@ struct execution_setup {
 	const struct seccomp_program *closing;
 	uint64_t data_bytes, address_bytes;
 	struct rlimits_cell limits;
+	const struct hot_pages *hot;
 };
 
 /* In a fresh fork of a warden: jails itself, reports that it is parked, runs one job, ends. */
 _Noreturn void execution_main(const struct execution_setup *setup);
+
+/*
+ * What a job costs, without the jail: takes one from the channel and runs it, in a scout of the
+ * template. Returns 0 or a negative errno.
+ */
+int execution_rehearse(int channel, struct err *err);
 
 #endif

@@ -5,12 +5,28 @@ script once that runs: nothing in here is a secret, and nothing it says is belie
 script's own value and words.
 """
 
+import os
+
+_postponed_hooks = []
+_register_at_fork = os.register_at_fork
+
+
+def _postpone_fork_hooks(**hooks):
+    """os.register_at_fork while the template is made: what libraries ask for is kept for later.
+
+    The fork that makes an execution needs none of it, but each hook that runs touches memory that
+    then has to be copied. Forks of the script itself get them all (see wake).
+    """
+    _postponed_hooks.append(hooks)
+
+
+os.register_at_fork = _postpone_fork_hooks  # before threading and its like are imported
+
 import atexit
 import builtins
 import gc
 import io
 import linecache
-import os
 import signal
 import struct
 import sys
@@ -19,6 +35,7 @@ import traceback
 import types
 from json import JSONEncoder
 
+import _random
 import _vivarium
 
 SCRIPT_FILE = "script.py"
@@ -107,9 +124,15 @@ def settle():
 
 # --- what an execution does after the fork --------------------------------------------------------
 
-def after_fork():
-    """No two executions may draw the same numbers. (random reseeds itself after a fork.)"""
+def wake():
+    """No two executions may draw the same numbers; nothing may think it is in another process."""
     modules = sys.modules
+    os.register_at_fork = _register_at_fork
+    for hooks in _postponed_hooks:
+        _register_at_fork(**hooks)
+    threading.main_thread()._set_native_id()
+    if "random" in modules:
+        _reseed_random(modules["random"]._inst)
     if "numpy.random" in modules:
         modules["numpy.random"].seed()
     if "_ssl" in modules:
@@ -119,13 +142,20 @@ def after_fork():
     os.chdir("/tmp")
 
 
+def _reseed_random(generator):
+    """What random's own hook does, without the detour through Python code."""
+    _random.Random.seed(generator)
+    generator.gauss_next = None
+
+
 # --- running a script -----------------------------------------------------------------------------
 
 def execute(source, entry):
     """Compiles and runs the script, calls its entry; returns an Outcome, whatever happens."""
     if source.startswith("\ufeff"):
         source = source[1:]
-    linecache.cache[SCRIPT_FILE] = (len(source), None, source.splitlines(True), SCRIPT_FILE)
+    lines = list(io.StringIO(source, newline=None))  # lines as the compiler counts them
+    linecache.cache[SCRIPT_FILE] = (len(source), None, lines, SCRIPT_FILE)
     try:
         body, last = _compile(source, entry)
     except BaseException as error:
@@ -175,26 +205,38 @@ def _make_module(entry):
 
 # --- failures in words ----------------------------------------------------------------------------
 
+def _type_name(thing, get=type.__dict__["__name__"].__get__):
+    """The name of its type, whatever a metaclass says."""
+    return get(type(thing))
+
+
+def _frames(error, get=BaseException.__traceback__.__get__):
+    """Its __traceback__, whatever its class says."""
+    return get(error)
+
+
 def _message(error):
     """str(error) of an object that may lie, raise or exit when asked."""
     try:
         return str(error)
     except BaseException:
-        return "<unprintable %s object>" % type(error).__name__
+        return "<unprintable %s object>" % _type_name(error)
 
 
 def _one_line(text):
-    return "".join(c if c.isprintable() or ord(c) > 0x9f else " " for c in text[:8192])
+    return "".join(c if c.isprintable() or ord(c) > 0x9f and c not in "\u2028\u2029" else " "
+                   for c in text[:8192])
 
 
 def _named(error):
     message = _message(error)
-    name = type(error).__name__
+    name = _type_name(error)
     return "%s: %s" % (name, message) if message else name
 
 
-def _script_line(tb):
+def _script_line(error):
     line = 0
+    tb = _frames(error)
     while tb is not None:
         if tb.tb_frame.f_code.co_filename == SCRIPT_FILE:
             line = tb.tb_lineno
@@ -215,14 +257,23 @@ def _keep_script_frames(summary, seen):
 
 def _traceback(error):
     try:
-        summary = traceback.TracebackException(type(error), error, error.__traceback__,
+        summary = traceback.TracebackException(type(error), error, _frames(error),
                                                lookup_lines=False, compact=True)
         if not hasattr(summary, "exceptions"):
             summary.exceptions = None
         _keep_script_frames(summary, set())
         return _head_and_tail("".join(summary.format()))
-    except MemoryError:
-        raise
+    except BaseException:
+        return _plain_traceback(error)
+
+
+def _plain_traceback(error):
+    """Without what the exception came from, for one that raises when it is asked."""
+    try:
+        stack = [frame for frame in traceback.extract_tb(_frames(error))
+                 if frame.filename == SCRIPT_FILE]
+        return _head_and_tail("Traceback (most recent call last):\n"
+                              + "".join(traceback.format_list(stack)) + _named(error) + "\n")
     except BaseException:
         return ""
 
@@ -239,7 +290,7 @@ def _head_and_tail(text):
 
 def _syntax(error):
     return Outcome(_vivarium.SYNTAX, error="Syntax error in script: " + _named(error),
-                   type_name=type(error).__name__, line=getattr(error, "lineno", 0) or 0,
+                   type_name=_type_name(error), line=getattr(error, "lineno", 0) or 0,
                    traceback_text=_traceback(error))
 
 
@@ -251,23 +302,23 @@ def _no_main(entry):
 
 
 def _exit(error):
-    code = error.code
-    if code is None:
-        code = 0
+    _vivarium.spare_memory()
+    try:
+        code = 0 if error.code is None else error.code
+        status = int(code) & 0xff if isinstance(code, int) else 1
+    except BaseException:
+        code, status = error, 1
     message = _message(code)
-    status = int(code) & 0xff if isinstance(code, int) else 1
     return Outcome(_vivarium.EXIT, error="SystemExit: %s" % message, type_name="SystemExit",
-                   line=_script_line(error.__traceback__), exit_code=status,
+                   line=_script_line(error), exit_code=status,
                    traceback_text=_traceback(error))
 
 
 def _exception(error):
-    name = type(error).__name__
-    if isinstance(error, MemoryError):
-        _vivarium.spare_memory()
-        name = "MemoryError"
+    _vivarium.spare_memory()
+    name = "MemoryError" if isinstance(error, MemoryError) else _type_name(error)
     return Outcome(_vivarium.EXCEPTION, error=_named(error), type_name=name,
-                   line=_script_line(error.__traceback__), traceback_text=_traceback(error))
+                   line=_script_line(error), traceback_text=_traceback(error))
 
 
 # --- the value as JSON ----------------------------------------------------------------------------
@@ -282,7 +333,15 @@ def _plain_scalar(value):
             return float(value)
         if isinstance(value, numpy.integer) and not isinstance(value, numpy.timedelta64):
             return int(value)
-    raise TypeError("Object of type %s is not JSON serializable" % type(value).__name__)
+    raise TypeError("Object of type %s is not JSON serializable" % _type_name(value))
+
+
+def _plain_key(key):
+    try:
+        return _plain_scalar(key)
+    except TypeError:
+        raise TypeError("keys must be str, int, float, bool or None, not "
+                        + _type_name(key)) from None
 
 
 def _plain_keys(value):
@@ -291,7 +350,7 @@ def _plain_keys(value):
         copy = {}
         for key, item in value.items():
             if not isinstance(key, (str, int, float, type(None))):
-                key = _plain_scalar(key)
+                key = _plain_key(key)
             item = _plain_keys(item)
             if key in copy:
                 raise ValueError("keys that are equal in JSON: %r" % (key,))
@@ -315,6 +374,7 @@ def _dumps(value):
 
 
 def _encode(value, entry):
+    _vivarium.spare_memory()
     try:
         text = _dumps(value).encode("ascii")
         wrong = _vivarium.scan(text)
@@ -326,17 +386,20 @@ def _encode(value, entry):
     except BaseException as failure:
         error = failure
     what = "Return value of '%s'" % entry if entry is not None else "Value of the last expression"
-    return Outcome(_vivarium.NOT_JSON, type_name=type(error).__name__,
+    return Outcome(_vivarium.NOT_JSON, type_name=_type_name(error),
                    error="%s: %s is not JSON serializable: %s" % (
-                       type(error).__name__, what, _message(error)),
-                   line=_script_line(error.__traceback__), traceback_text=_traceback(error))
+                       _type_name(error), what, _message(error)),
+                   line=_script_line(error), traceback_text=_traceback(error))
 
 
 # --- speaking to the worker -----------------------------------------------------------------------
 
 def run(source, entry):
     """Runs the job and sends everything there is to say about it."""
-    outcome = execute(source.decode(), entry)
+    try:
+        outcome = execute(source.decode(), entry)
+    except MemoryError:  # once more, while the first failure was put into words
+        outcome = Outcome(_vivarium.EXCEPTION, error="MemoryError", type_name="MemoryError")
     if outcome.kind is not None:
         _flush()
         _send_failure(outcome)
@@ -374,7 +437,9 @@ def _flush():
 
 
 def _clip(text, limit):
-    return text.encode("utf-8", "backslashreplace")[:limit]
+    """UTF-8 of at most so many bytes, no character cut in two."""
+    data = text.encode("utf-8", "backslashreplace")
+    return data if len(data) <= limit else data[:limit].decode("utf-8", "ignore").encode()
 
 
 def _send_failure(outcome):

@@ -306,14 +306,19 @@ void python_before_fork(void)
 	PyOS_BeforeFork();
 }
 
-int python_after_fork(struct err *err)
+void python_after_fork_parent(void)
+{
+	PyOS_AfterFork_Parent();
+}
+
+int python_wake(struct err *err)
 {
 	PyObject *done;
 
 	PyOS_AfterFork_Child();
-	done = PyObject_CallMethod(harness_module, "after_fork", NULL);
+	done = PyObject_CallMethod(harness_module, "wake", NULL);
 	Py_XDECREF(done);
-	return done ? 0 : exception(err, EIO, "reseed");
+	return done ? 0 : exception(err, EIO, "wake up");
 }
 
 int python_run(const struct python_job *job, int channel, struct err *err)

@@ -35,11 +35,18 @@ int python_settle(struct err *err);
 /* fork(2) for a child that goes on as a template. Returns as fork does. */
 pid_t python_fork(void);
 
-/* Before a warden's first fork: takes the locks that python_after_fork gives back. */
+/*
+ * Before forks whose children call python_wake: takes the locks that that gives back. A warden,
+ * which never runs Python, calls it once; a template gives the locks back itself.
+ */
 void python_before_fork(void);
+void python_after_fork_parent(void);
 
-/* In a new execution: repairs the interpreter's idea of itself and reseeds all randomness. */
-int python_after_fork(struct err *err);
+/*
+ * In a new execution: repairs the interpreter's idea of itself, reseeds all randomness, goes to
+ * /tmp. Returns 0 or -EIO.
+ */
+int python_wake(struct err *err);
 
 /* What an execution is to run. Text is not NUL-terminated. */
 struct python_job {

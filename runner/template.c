@@ -13,11 +13,14 @@
  * namespace, to give every cell an id of its own and nothing else. One thread, always. The tree of templates lives and dies as a
  * whole: a set that dies takes the first with it, whom the master replaces.
  */
+#include "runner/execution.h"
 #include "runner/python.h"
 #include "runner/warden.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/clock.h"
+#include "sandbox/frame.h"
 #include "sandbox/identity.h"
+#include "sandbox/job.h"
 #include "sandbox/message.h"
 #include "sandbox/rlimits.h"
 #include "sandbox/scope.h"
@@ -36,6 +39,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -49,8 +53,10 @@ enum {
 struct set {
 	char name[32], parent[32];
 	char modules[256];
-	char *sample; /* owned; NULL: none */
+	char *sample; /* run once to warm up; owned; NULL: none */
 	size_t sample_bytes;
+	char *typical; /* what a scout runs to learn the hot pages; owned; NULL: none */
+	size_t typical_bytes;
 };
 
 struct template {
@@ -120,6 +126,8 @@ static void read_sets(struct template *template, int count, char **texts)
 		}
 		snprintf(path, sizeof(path), "samples/%s.py", set->name);
 		set->sample = read_text(TEMPLATE_FD_HARNESS, path, &set->sample_bytes);
+		snprintf(path, sizeof(path), "typical/%s.py", set->name);
+		set->typical = read_text(TEMPLATE_FD_HARNESS, path, &set->typical_bytes);
 		template->sets++;
 	}
 }
@@ -287,6 +295,80 @@ static int load_set(struct template *template, struct err *err)
 
 static _Noreturn void serve(struct template *template);
 
+/* --- the scout ----------------------------------------------------------------------------- */
+
+static int send_rehearsal(int channel, const struct set *set)
+{
+	const struct job_limits limits = {0};
+	struct buffer out = {0};
+	int r = frame_append(&out, FRAME_JOB, &limits, sizeof(limits));
+
+	if (!r)
+		r = frame_append(&out, FRAME_SCRIPT, set->typical, set->typical_bytes);
+	if (!r)
+		r = frame_append(&out, FRAME_ENTRY, "main", strlen("main"));
+	if (!r)
+		r = frame_append(&out, FRAME_GO, NULL, 0);
+	if (!r)
+		r = frame_flush(&out, channel);
+	buffer_free(&out);
+	return r;
+}
+
+/* In the scout: runs the typical script like a job, looks, and passes on what it saw. */
+static _Noreturn void scout(const struct set *set, int report)
+{
+	struct hot_pages *pages = malloc(sizeof(*pages));
+	struct err err = {0};
+	int pair[2], r = pages ? message_pair(SOCK_STREAM, pair) : -ENOMEM;
+
+	if (!r)
+		r = python_wake(&err);
+	if (!r)
+		r = send_rehearsal(pair[0], set);
+	if (!r)
+		r = execution_rehearse(pair[1], &err);
+	if (!r)
+		r = hot_pages_learn(TEMPLATE_FD_PROC, pages, &err);
+	if (r < 0 || write(report, pages, sizeof(*pages)) != (ssize_t)sizeof(*pages))
+		_exit(1);
+	_exit(0);
+}
+
+/* Without what a scout finds, executions are slower and nothing else: its failure is only told. */
+static void send_scout(struct template *template)
+{
+	const struct set *set = &template->set[template->self];
+	struct hot_pages *hot = &template->warden.hot;
+	int pipe_fds[2];
+	size_t got = 0;
+	ssize_t n = 0;
+	pid_t pid;
+
+	hot->count = 0;
+	if (!set->typical || pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return;
+	python_before_fork();
+	pid = fork();
+	if (!pid)
+		scout(set, pipe_fds[1]);
+	close(pipe_fds[1]);
+	while (pid > 0 && got < sizeof(*hot) &&
+		(n = read(pipe_fds[0], (char *)hot + got, sizeof(*hot) - got)) > 0)
+		got += (size_t)n;
+	close(pipe_fds[0]);
+	if (got != sizeof(*hot)) {
+		hot->count = 0;
+		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n",
+			set->name);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+	python_after_fork_parent();
+}
+
+/* --- the tree of sets ---------------------------------------------------------------------- */
+
 /* A set that is not installed takes those that lie on it along. */
 static void report_missing(struct template *template, const char *text)
 {
@@ -420,6 +502,8 @@ static _Noreturn void serve(struct template *template)
 	if (!r)
 		r = fork_children(template, &err);
 	close_other_requests(template);
+	if (!r)
+		send_scout(template);
 	if (!r)
 		r = measure(&template->warden, &err);
 	if (!r)

@@ -234,7 +234,8 @@ static void fork_execution(struct warden *warden, uint32_t number, const int fds
 		.limits = {.processes = warden->request->processes,
 			.open_files = warden->request->open_files,
 			.file_mib = warden->request->file_mib,
-			.stack_mib = warden->request->stack_mib}};
+			.stack_mib = warden->request->stack_mib},
+		.hot = &warden->setup->hot};
 	pid_t pid;
 
 	tree_tmp_settle(&warden->tmp);

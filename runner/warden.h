@@ -2,6 +2,7 @@
 #ifndef VIVARIUM_WARDEN_H
 #define VIVARIUM_WARDEN_H
 
+#include "runner/hot_pages.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/seccomp.h"
 
@@ -11,6 +12,7 @@
 struct warden_setup {
 	struct seccomp_program policy, closing;
 	uint64_t data_bytes, address_bytes; /* of the warm interpreter: job limits come on top */
+	struct hot_pages hot; /* what every execution touches while it waits */
 };
 
 /*

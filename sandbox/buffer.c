@@ -1,6 +1,7 @@
 #include "sandbox/buffer.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,8 +15,10 @@ int buffer_reserve(struct buffer *buffer, size_t length)
 		return -EMSGSIZE;
 	if (wanted <= buffer->capacity)
 		return 0;
-	while (capacity < wanted)
+	while (capacity < wanted && capacity <= SIZE_MAX / 2)
 		capacity *= 2;
+	if (capacity < wanted)
+		return -ENOMEM;
 	data = realloc(buffer->data, capacity);
 	if (!data)
 		return -ENOMEM;

@@ -103,7 +103,8 @@ static int append_ring(struct capture *capture, struct buffer *out, size_t *skip
 	size_t size = half(capture), skip = 0, first;
 	int r;
 
-	while (skip < 3 && is_continuation(capture->tail[(capture->tail_next + skip) % size]))
+	while (skip < 3 && skip < size &&
+		is_continuation(capture->tail[(capture->tail_next + skip) % size]))
 		skip++;
 	*skipped = skip;
 	first = size - capture->tail_next;

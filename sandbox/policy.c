@@ -112,6 +112,8 @@ static int parse_condition(const struct parser *parser, char *text, struct polic
 		return r;
 	if (strtok_r(NULL, " \t", &save))
 		return fail(parser, "text after the condition of", rule->name);
+	if (condition->value & ~condition->mask) /* never equal, and always unequal */
+		return fail(parser, "a value outside its mask in a condition of", rule->name);
 	rule->conditions++;
 	return 0;
 }
@@ -168,20 +170,15 @@ static int parse_section(struct parser *parser, char *line)
 
 static int parse_conditions(const struct parser *parser, char *line, char *colon)
 {
-	char *save = NULL, *text;
+	char *rest = colon + 1, *text;
 	struct policy_rule *rule;
 	int r;
 
 	*colon = '\0';
 	r = add_rule(parser, line, &rule);
-	if (r < 0)
-		return r;
-	for (text = strtok_r(colon + 1, ",", &save); text; text = strtok_r(NULL, ",", &save)) {
+	while (!r && (text = strsep(&rest, ",")))
 		r = parse_condition(parser, text, rule);
-		if (r < 0)
-			return r;
-	}
-	return rule->conditions ? 0 : fail(parser, "no condition after", rule->name);
+	return r;
 }
 
 static int parse_line(struct parser *parser, char *line)
