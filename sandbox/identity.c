@@ -134,16 +134,30 @@ static int set_capabilities(uint64_t mask, struct err *err)
 	return 0;
 }
 
-/* The kernel knows fewer or more capabilities than our headers: an error says where they end. */
-static int bound_capabilities(uint64_t keep, struct err *err)
+/*
+ * How many capabilities the running kernel has, whatever our headers know: reading beyond the last
+ * is an error. Asked once; forks inherit the answer.
+ */
+static int capability_count(void)
 {
-	int capability, is_there;
+	static int count;
 
-	for (capability = 0; capability < 64; capability++) {
-		is_there = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
-		if (is_there < 0)
-			break;
-		if (!is_there || (keep & CAPABILITY(capability)))
+	if (count)
+		return count;
+	while (count < 64 && prctl(PR_CAPBSET_READ, count, 0, 0, 0) >= 0)
+		count++;
+	return count;
+}
+
+/* all_set: a user namespace was just entered, where nothing has been dropped yet. */
+static int bound_capabilities(uint64_t keep, bool all_set, struct err *err)
+{
+	int count = capability_count(), capability;
+
+	for (capability = 0; capability < count; capability++) {
+		if (keep & CAPABILITY(capability))
+			continue;
+		if (!all_set && !prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
 			continue;
 		if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
 			return err_set(err, errno, "drop capability %d", capability);
@@ -153,7 +167,7 @@ static int bound_capabilities(uint64_t keep, struct err *err)
 
 int identity_drop_all_capabilities(struct err *err)
 {
-	int r = bound_capabilities(0, err);
+	int r = bound_capabilities(0, true, err);
 
 	if (r < 0)
 		return r;
@@ -164,7 +178,7 @@ int identity_drop_all_capabilities(struct err *err)
 
 int identity_become(uint32_t id, uint64_t capabilities, struct err *err)
 {
-	int r = bound_capabilities(capabilities, err);
+	int r = bound_capabilities(capabilities, false, err);
 
 	if (r < 0)
 		return r;

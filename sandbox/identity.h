@@ -39,7 +39,10 @@ int identity_map_self(int proc, uint32_t inside_uid, struct err *err);
  */
 int identity_become(uint32_t id, uint64_t capabilities, struct err *err);
 
-/* Empties the effective, permitted, inheritable, ambient and bounding sets. */
+/*
+ * In a user namespace that was just entered: empties the effective, permitted, inheritable,
+ * ambient and bounding sets. Returns 0 or a negative errno.
+ */
 int identity_drop_all_capabilities(struct err *err);
 
 #define CAPABILITY(name) (UINT64_C(1) << (name))
