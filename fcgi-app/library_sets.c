@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+enum {
+	NAMES_MAX = 256, /* looked up for one script; more would only serve to cost time */
+};
+
 static int find(const struct library_sets *sets, const char *name, size_t *index)
 {
 	for (*index = 0; *index < sets->count; (*index)++) {
@@ -97,6 +101,7 @@ static bool has_module(const struct library_sets *sets, size_t index, const char
 
 struct wish {
 	const struct library_sets *sets;
+	unsigned names; /* looked up */
 	unsigned found[WORKER_SETS_MAX]; /* modules named by the script that each set has */
 };
 
@@ -104,7 +109,10 @@ static void wish_for(struct wish *wish, const char *name, size_t length)
 {
 	size_t i;
 
-	for (i = 0; length && i < wish->sets->count; i++) {
+	if (!length || wish->names == NAMES_MAX)
+		return;
+	wish->names++;
+	for (i = 0; i < wish->sets->count; i++) {
 		if (has_module(wish->sets, i, name, length))
 			wish->found[i]++;
 	}

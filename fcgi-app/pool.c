@@ -21,6 +21,8 @@
 enum {
 	NEWS_MAX = 32,
 	NO_CELL = -1,
+	PATIENCE_US = 50 * 1000, /* to wait for a cell with the right set; an import takes longer */
+	CHANGE_REST_US = 1000 * 1000, /* before the same cell is made to change again */
 	ANSWER_MAX_BYTES = RESULT_MAX_BYTES + 2 * STREAM_MAX_BYTES + (256 << 10),
 	READER_KEEP_BYTES = 256 << 10,
 };
@@ -37,6 +39,7 @@ struct pool_cell {
 	int lane; /* owned; -1: none */
 	int next_lane; /* came while the cell was held; owned; -1: none */
 	size_t set; /* library set, as it last said */
+	uint64_t idle_us, changed_us; /* since when it is idle; when it was last made to change */
 	struct frame_reader reader;
 };
 
@@ -44,6 +47,8 @@ struct waiter {
 	struct waiter *next;
 	int wake;
 	int cell; /* handed over, or NO_CELL */
+	size_t wanted; /* library set */
+	uint64_t patient_until_us; /* until then only a cell that has the set will do */
 };
 
 struct pool {
@@ -125,17 +130,35 @@ static void remove_waiter(struct pool *pool, struct waiter *waiter)
 	}
 }
 
-/* An idle cell goes to the one who has waited longest. */
+static bool covers(const struct pool *pool, size_t index, size_t wanted)
+{
+	return library_sets_covers(pool->sets, pool->cell[index].set, wanted);
+}
+
+static void take(struct pool *pool, size_t index)
+{
+	pool->cell[index].state = CELL_BUSY;
+	watch(pool, index, EPOLL_CTL_MOD, false);
+}
+
+/* An idle cell goes to the one who has waited longest of those whom it suits. */
 static void hand_over(struct pool *pool, size_t index)
 {
-	struct waiter *waiter = pool->first;
+	struct waiter *waiter;
 	const uint64_t one = 1;
+	uint64_t now;
 
+	if (!pool->first)
+		return;
+	now = clock_now_us();
+	for (waiter = pool->first; waiter; waiter = waiter->next) {
+		if (covers(pool, index, waiter->wanted) || now >= waiter->patient_until_us)
+			break;
+	}
 	if (!waiter)
 		return;
 	remove_waiter(pool, waiter);
-	pool->cell[index].state = CELL_BUSY;
-	watch(pool, index, EPOLL_CTL_MOD, false);
+	take(pool, index);
 	waiter->cell = (int)index;
 	if (write(waiter->wake, &one, sizeof(one)) < 0)
 		return; /* the counter is full: it is readable all the same */
@@ -151,6 +174,7 @@ static void take_news(struct pool *pool, size_t index, const struct frame *frame
 		memcpy(&set, frame->payload, sizeof(set));
 		cell->set = set < pool->sets->count ? set : 0;
 		cell->state = CELL_IDLE;
+		cell->idle_us = clock_now_us();
 	} else if (frame->type == FRAME_DOWN) {
 		cell->state = CELL_DOWN;
 	} /* else the rest of an answer that nobody waited for */
@@ -177,10 +201,10 @@ static void read_news(struct pool *pool, size_t index)
 		watch(pool, index, EPOLL_CTL_MOD, true);
 }
 
-/* An idle cell: with just the wanted set, else with more, else any. NO_CELL. */
-static int find_idle(const struct pool *pool, size_t wanted)
+/* An idle cell that has the wanted set warm, and as little else as can be; NO_CELL. */
+static int find_fitting(const struct pool *pool, size_t wanted)
 {
-	int more = NO_CELL, any = NO_CELL;
+	int more = NO_CELL;
 	size_t i;
 
 	for (i = 0; i < pool->count; i++) {
@@ -188,12 +212,60 @@ static int find_idle(const struct pool *pool, size_t wanted)
 			continue;
 		if (pool->cell[i].set == wanted)
 			return (int)i;
-		if (library_sets_covers(pool->sets, pool->cell[i].set, wanted))
+		if (covers(pool, i, wanted))
 			more = (int)i;
-		else
-			any = (int)i;
 	}
-	return more != NO_CELL ? more : any;
+	return more;
+}
+
+/* The cell that has been idle longest, of those that changed no later than changed_before_us. */
+static int find_longest_idle(const struct pool *pool, uint64_t changed_before_us)
+{
+	int found = NO_CELL;
+	size_t i;
+
+	for (i = 0; i < pool->count; i++) {
+		if (pool->cell[i].state != CELL_IDLE ||
+			pool->cell[i].changed_us > changed_before_us)
+			continue;
+		if (found == NO_CELL || pool->cell[i].idle_us < pool->cell[found].idle_us)
+			found = (int)i;
+	}
+	return found;
+}
+
+/* Whether a cell with the wanted set will be back soon. */
+static bool is_coming(const struct pool *pool, size_t wanted)
+{
+	size_t i;
+
+	for (i = 0; i < pool->count; i++) {
+		if ((pool->cell[i].state == CELL_PREPARING || pool->cell[i].state == CELL_BUSY) &&
+			covers(pool, i, wanted))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Cells with the wanted set are short while others lie idle: the one that has been idle longest is
+ * made to hold it.
+ */
+static void change_idle_cell(struct pool *pool, size_t wanted)
+{
+	struct buffer out = {0};
+	uint32_t set = (uint32_t)wanted;
+	uint64_t now = clock_now_us();
+	int index = find_longest_idle(pool, now > CHANGE_REST_US ? now - CHANGE_REST_US : 0);
+
+	if (index == NO_CELL || frame_append(&out, FRAME_CHANGE, &set, sizeof(set)) < 0)
+		return;
+	if (frame_flush(&out, pool->cell[index].lane) == 0) {
+		pool->cell[index].state = CELL_PREPARING;
+		pool->cell[index].changed_us = now;
+		pool->cell[index].set = wanted;
+	}
+	buffer_free(&out);
 }
 
 /* --- news ---------------------------------------------------------------------------------- */
@@ -240,9 +312,12 @@ static int sleep_in_queue(const struct waiter *waiter, uint64_t deadline_us, int
 {
 	struct pollfd watched[2] = {{.fd = waiter->wake, .events = POLLIN},
 		{.fd = client_fd, .events = POLLRDHUP}};
-	uint64_t count;
-	int r = poll(watched, 2, milliseconds_left(deadline_us));
+	uint64_t until = deadline_us, count;
+	int r;
 
+	if (waiter->patient_until_us > clock_now_us() && waiter->patient_until_us < until)
+		until = waiter->patient_until_us;
+	r = poll(watched, 2, milliseconds_left(until));
 	if (r < 0 && errno != EINTR)
 		return -errno;
 	if (watched[0].revents && read(waiter->wake, &count, sizeof(count)) > 0)
@@ -250,6 +325,18 @@ static int sleep_in_queue(const struct waiter *waiter, uint64_t deadline_us, int
 	if (r > 0 && watched[1].revents)
 		return -ECANCELED;
 	return clock_now_us() >= deadline_us ? -ETIMEDOUT : 0;
+}
+
+/* Out of patience: any idle cell will do now. */
+static void settle_for_any(struct pool *pool, struct waiter *waiter)
+{
+	int index = find_longest_idle(pool, UINT64_MAX);
+
+	if (clock_now_us() < waiter->patient_until_us || index == NO_CELL)
+		return;
+	remove_waiter(pool, waiter);
+	take(pool, (size_t)index);
+	waiter->cell = index;
 }
 
 static int wait_in_queue(struct pool *pool, struct waiter *waiter, uint64_t deadline_us,
@@ -261,11 +348,31 @@ static int wait_in_queue(struct pool *pool, struct waiter *waiter, uint64_t dead
 		pthread_mutex_unlock(&pool->mutex);
 		r = sleep_in_queue(waiter, deadline_us, client_fd);
 		pthread_mutex_lock(&pool->mutex);
+		if (!r && waiter->cell == NO_CELL)
+			settle_for_any(pool, waiter);
 	} while (!r && waiter->cell == NO_CELL);
 	if (waiter->cell != NO_CELL)
 		return 0; /* also when it came at the last moment */
 	remove_waiter(pool, waiter);
 	return r;
+}
+
+/* A cell at once, or NO_CELL: to the queue, where the right one may be worth some patience. */
+static int take_at_once(struct pool *pool, struct waiter *waiter)
+{
+	int index = find_fitting(pool, waiter->wanted);
+
+	if (index == NO_CELL) {
+		change_idle_cell(pool, waiter->wanted);
+		if (is_coming(pool, waiter->wanted) && pool->waiting < pool->queue) {
+			waiter->patient_until_us = clock_now_us() + PATIENCE_US;
+			return NO_CELL;
+		}
+		index = find_longest_idle(pool, UINT64_MAX);
+	}
+	if (index != NO_CELL)
+		take(pool, (size_t)index);
+	return index;
 }
 
 /* A cell that came just before its waiter gave up left a count behind. */
@@ -277,22 +384,18 @@ static void drain_wake(int wake)
 		;
 }
 
-int pool_acquire(struct pool *pool, size_t wanted, uint64_t deadline_us, int client_fd,
-	int wake, size_t *cell)
+int pool_acquire(struct pool *pool, size_t wanted, uint64_t deadline_us, int client_fd, int wake,
+	size_t *cell)
 {
-	struct waiter waiter = {.wake = wake, .cell = NO_CELL};
-	int idle, r = 0;
+	struct waiter waiter = {.wake = wake, .cell = NO_CELL, .wanted = wanted};
+	int r = 0;
 
 	drain_wake(wake);
 	pthread_mutex_lock(&pool->mutex);
-	idle = pool->first ? NO_CELL : find_idle(pool, wanted);
-	if (idle != NO_CELL) {
-		pool->cell[idle].state = CELL_BUSY;
-		watch(pool, (size_t)idle, EPOLL_CTL_MOD, false);
-		waiter.cell = idle;
-	} else if (pool->waiting >= pool->queue) {
+	waiter.cell = take_at_once(pool, &waiter);
+	if (waiter.cell == NO_CELL && pool->waiting >= pool->queue) {
 		r = -EAGAIN;
-	} else {
+	} else if (waiter.cell == NO_CELL) {
 		*pool->last = &waiter;
 		pool->last = &waiter.next;
 		pool->waiting++;

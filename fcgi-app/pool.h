@@ -35,10 +35,11 @@ void pool_handle(struct pool *pool);
 void pool_set_lane(struct pool *pool, size_t cell, int fd);
 
 /*
- * Waits for an idle cell, preferably one with library set `wanted` warm, until deadline_us
- * (CLOCK_MONOTONIC), while client_fd (-1: none) shows no hang-up. wake: an eventfd of the calling
- * thread's own, non-blocking. Returns 0 and *cell, which is the caller's until pool_release;
- * -EAGAIN when the queue is full, -ETIMEDOUT, or -ECANCELED when the client is gone.
+ * Waits for an idle cell until deadline_us (CLOCK_MONOTONIC), while client_fd (-1: none) shows no
+ * hang-up: one with library set `wanted` warm if such a one is to be had soon, else any. wake: an
+ * eventfd of the calling thread's own, non-blocking. Returns 0 and *cell, which is the caller's
+ * until pool_release; -EAGAIN when the queue is full, -ETIMEDOUT, or -ECANCELED when the client is
+ * gone.
  */
 int pool_acquire(struct pool *pool, size_t wanted, uint64_t deadline_us, int client_fd,
 	int wake, size_t *cell);

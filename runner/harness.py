@@ -25,6 +25,7 @@ os.register_at_fork = _postpone_fork_hooks  # before threading and its like are 
 import atexit
 import builtins
 import gc
+import importlib.machinery
 import io
 import linecache
 import signal
@@ -72,15 +73,30 @@ def prepare():
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
     signal.signal(_vivarium.TRACE_SIGNAL, _on_trace_signal)
+    sys.meta_path.insert(0, _TrackerFinder)
 
 
 def import_modules(names):
-    """Imports a comma-separated list; what a library would start by execve stays off."""
+    """Imports a comma-separated list."""
     for name in filter(None, names.split(",")):
         __import__(name)
-    tracker = sys.modules.get("multiprocessing.resource_tracker")
-    if tracker:
-        _disable_resource_tracker(tracker)
+
+
+class _TrackerFinder:
+    """Switches multiprocessing's resource tracker off when it is imported, now or by a script."""
+
+    @staticmethod
+    def find_spec(name, path, target=None):
+        if name != "multiprocessing.resource_tracker":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            run(module)
+            _disable_resource_tracker(module)
+        spec.loader.exec_module = exec_module
+        return spec
 
 
 def _disable_resource_tracker(tracker):

@@ -337,6 +337,23 @@ static int begin_job(struct cell *cell, const struct frame *frame)
 	return frame_append(&cell->channel_out, FRAME_JOB, frame->payload, frame->length);
 }
 
+/* The dispatcher asks for it only while it knows the cell idle; a job cannot be on its way. */
+static int take_change(struct cell *cell, const struct frame *frame)
+{
+	uint32_t set;
+
+	if (frame->length != sizeof(set) || cell->run.job_begun)
+		return -EPROTO;
+	memcpy(&set, frame->payload, sizeof(set));
+	if (set >= cell->environment->sets)
+		return -EPROTO;
+	if (cell->state == CELL_PARKED) {
+		cell->set = set;
+		fire(cell, CELL_EVENT_WORN);
+	}
+	return 0;
+}
+
 /* A job goes through unread: the frames are the execution's to understand. */
 static int take_job_frame(struct cell *cell, const struct frame *frame)
 {
@@ -355,6 +372,8 @@ static int take_job_frame(struct cell *cell, const struct frame *frame)
 		if (!r && frame->type == FRAME_GO)
 			fire(cell, CELL_EVENT_JOB);
 		return r;
+	case FRAME_CHANGE:
+		return take_change(cell, frame);
 	case FRAME_CANCEL:
 		fire(cell, CELL_EVENT_ABANDONED);
 		return 0;

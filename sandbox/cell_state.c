@@ -65,7 +65,7 @@ static const struct cell_transition table[CELL_STATE_COUNT][CELL_EVENT_COUNT] = 
 		[CELL_EVENT_EXITED] = GO(DOWN, FAIL),
 		[CELL_EVENT_DEADLINE] = GO(DOWN, FAIL),
 		[CELL_EVENT_ABANDONED] = STAY(PARKED), /* a cancel that crossed the answer */
-		[CELL_EVENT_WORN] = STAY(PARKED),
+		[CELL_EVENT_WORN] = GO(STARTING, START),
 		[CELL_EVENT_LOST] = GO(DOWN, FAIL),
 	},
 	[CELL_RUNNING] = {

@@ -27,7 +27,7 @@
 	X(EXITED) /* the warden reaped the execution */                                            \
 	X(DEADLINE) /* the state's own time is over */                                             \
 	X(ABANDONED) /* the client or the dispatcher is gone */                                    \
-	X(WORN) /* the cell has served its time */                                                 \
+	X(WORN) /* it has served its time, or another set is wanted */                                              \
 	X(LOST) /* the warden is gone, or a jail step failed */
 
 #define CELL_ACTIONS(X)                                                                            \

@@ -17,6 +17,7 @@ enum frame_type {
 	FRAME_SCRIPT, /* Python source, UTF-8 */
 	FRAME_ENTRY, /* name of the function to call; absent: the script runs as __main__ */
 	FRAME_GO, /* empty; the job is complete */
+	FRAME_CHANGE, /* uint32_t: the library set that an idle cell is to hold from now on */
 	FRAME_CANCEL, /* empty; dispatcher to worker: nobody waits for the answer any more */
 	/* from an execution, every byte of it hostile */
 	FRAME_PARKED = 32, /* struct parked_report: ready for a job */
