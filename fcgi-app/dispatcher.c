@@ -34,6 +34,7 @@
 #include <sys/socket.h>
 
 enum {
+	ATTEMPTS_MAX = 3, /* to get a job to a cell that lives */
 	THREADS_RESERVE = 16, /* beyond those that run or wait: they say 503 */
 	THREADS_CONTROL = 16,
 	THREADS_IDLE_LEAST = 2, /* one more is made when fewer are waiting for a request */
@@ -200,27 +201,41 @@ static void answer_with(struct exchange *exchange, const struct answer_run *run)
 	respond(exchange, status, headers);
 }
 
-static void handle_execute(struct exchange *exchange)
+/* On one cell. Returns as job_client_run does, or -EAGAIN when the request was refused. */
+static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t begun_us)
 {
-	struct dispatcher *dispatcher = exchange->dispatcher;
-	struct answer_run run = {
-		.request = &exchange->request, .request_id = exchange->request_id};
-	uint64_t begun = clock_now_us();
+	struct pool *pool = exchange->dispatcher->pool;
 	size_t cell;
 	int r;
 
-	if (!read_body(exchange) || !parse_body(exchange) || !acquire_cell(exchange, &cell))
+	if (!acquire_cell(exchange, &cell))
+		return -EAGAIN;
+	*run = (struct answer_run){.request = &exchange->request,
+		.request_id = exchange->request_id,
+		.queue_us = clock_now_us() - begun_us};
+	r = job_client_run(&exchange->client, pool_lane(pool, cell), pool_reader(pool, cell),
+		fcgi_connection(exchange->fcgi), &exchange->request, run);
+	pool_release(pool, cell, r < 0 && r != -ECANCELED);
+	return r;
+}
+
+/* A script runs at most once; a job that was lost before its script began may go elsewhere. */
+static void handle_execute(struct exchange *exchange)
+{
+	struct answer_run run;
+	uint64_t begun_us = clock_now_us();
+	int r, attempts = ATTEMPTS_MAX;
+
+	if (!read_body(exchange) || !parse_body(exchange))
 		return;
-	run.queue_us = clock_now_us() - begun;
-	r = job_client_run(&exchange->client, pool_lane(dispatcher->pool, cell),
-		pool_reader(dispatcher->pool, cell), fcgi_connection(exchange->fcgi),
-		&exchange->request, &run);
-	pool_release(dispatcher->pool, cell, r < 0 && r != -ECANCELED);
+	do
+		r = run_once(exchange, &run, begun_us);
+	while (!r && run.verdict.unstarted && --attempts);
 	if (!r) {
 		answer_with(exchange, &run);
-	} else if (r != -ECANCELED) {
-		log_line("dispatcher", "%s: the worker of cell %zu is gone: %s",
-			exchange->request_id, cell, strerror(-r));
+	} else if (r != -ECANCELED && r != -EAGAIN) {
+		log_line("dispatcher", "%s: its worker is gone: %s", exchange->request_id,
+			strerror(-r));
 		refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
 	}
 }

@@ -110,20 +110,25 @@ static int take_frames(struct job_client *client, struct frame_reader *reader,
 	while (!r && frame_reader_next(reader, &frame)) {
 		if (frame.type == FRAME_VERDICT)
 			return finish(client, run, collecting, &frame);
+		if (frame.type == FRAME_READY || frame.type == FRAME_DOWN)
+			continue; /* news that crossed the job */
 		r = keep_text(client, run, collecting, &frame);
 	}
 	return r;
 }
 
+/* What is left of the job goes first: half a job would leave the lane useless. */
 static int cancel(struct job_client *client, int lane)
 {
-	int r;
+	struct pollfd watched = {.fd = lane, .events = POLLOUT};
+	int r = frame_append(&client->out, FRAME_CANCEL, NULL, 0);
 
-	if (client->out.length)
-		return -EPIPE; /* half a job is on its way: the lane is no good any more */
-	r = frame_append(&client->out, FRAME_CANCEL, NULL, 0);
-	if (!r)
-		r = frame_flush(&client->out, lane);
+	if (r < 0)
+		return r;
+	while ((r = frame_flush(&client->out, lane)) == -EAGAIN) {
+		if (poll(&watched, 1, -1) < 0 && errno != EINTR)
+			return -errno;
+	}
 	return r < 0 ? r : -ECANCELED;
 }
 

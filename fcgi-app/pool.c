@@ -3,7 +3,8 @@
  * between the pool's epoll watches it, once for each news (EPOLLONESHOT), so that the two never
  * read at the same time. A thread that has to wait gets its cell handed over by whoever learns
  * that one is free, in the order of arrival, and is woken through its own eventfd: nobody is woken
- * in vain, however many wait.
+ * in vain, however many wait. Where somebody waits a cell is handed on as soon as its answer is
+ * there, before its next execution is parked.
  */
 #include "fcgi-app/pool.h"
 
@@ -431,7 +432,8 @@ void pool_release(struct pool *pool, size_t index, bool broken)
 			take_news(pool, index, &frame);
 		if (cell->reader.start == cell->reader.in.length)
 			frame_reader_reset(&cell->reader, READER_KEEP_BYTES);
-		if (cell->state == CELL_IDLE)
+		/* who waits need not wait for the news: the worker keeps the job until then */
+		if (cell->state != CELL_DOWN)
 			hand_over(pool, index);
 		if (cell->state != CELL_BUSY)
 			watch(pool, index, EPOLL_CTL_MOD, true);

@@ -118,7 +118,6 @@ static void act_fork(struct cell *cell)
 
 	cell_close_execution(cell);
 	cell_run_reset(cell);
-	cell->run.forked_us = clock_now_us();
 	set_deadline(cell, FORK_MAX_US);
 	r = cell_open_execution(cell, ends);
 	if (!r)
@@ -149,6 +148,11 @@ static void act_offer(struct cell *cell)
 	cell->failures = 0;
 	cell->is_up = true;
 	set_deadline(cell, 0);
+	if (cell->job.complete) {
+		fire(cell, CELL_EVENT_JOB);
+		return;
+	}
+	cell->run.was_parked = true;
 	if (cell->source[CELL_SOURCE_LANE].fd < 0)
 		return; /* said when a lane comes */
 	if (frame_append(&cell->lane_out, FRAME_READY, &set, sizeof(set)) == 0)
@@ -159,8 +163,8 @@ static void act_run(struct cell *cell)
 {
 	cell->served++;
 	cell_run_note_started(cell);
-	set_deadline(cell, cell->run.limits.timeout_ms * UINT64_C(1000));
-	if (cell_source_flush(cell, CELL_SOURCE_CHANNEL, &cell->channel_out) < 0)
+	set_deadline(cell, cell->job.limits.timeout_ms * UINT64_C(1000));
+	if (cell_source_flush(cell, CELL_SOURCE_CHANNEL, &cell->job.out) < 0)
 		cell_source_close(cell, CELL_SOURCE_CHANNEL); /* its exit will say why */
 }
 
@@ -202,9 +206,9 @@ static bool lies_on(const struct cell_environment *environment, size_t set, size
  */
 static bool changes_set(struct cell *cell)
 {
-	size_t wanted = cell->run.limits.wanted_set;
+	size_t wanted = cell->job.limits.wanted_set;
 
-	if (!cell->run.started_us || wanted == cell->set) {
+	if (wanted == cell->set) {
 		cell->oversized = 0;
 		return false;
 	}
@@ -217,9 +221,11 @@ static bool changes_set(struct cell *cell)
 
 static void act_discard(struct cell *cell)
 {
+	bool changes = changes_set(cell);
 	int r;
 
-	if (changes_set(cell) || is_worn(cell)) {
+	cell_job_reset(cell);
+	if (changes || is_worn(cell)) {
 		fire(cell, CELL_EVENT_WORN);
 		return;
 	}
@@ -254,8 +260,9 @@ static void act_fail(struct cell *cell)
 	uint64_t wait = RETRY_FIRST_US;
 	unsigned i;
 
-	if (cell->run.job_begun)
+	if (cell->job.complete)
 		cell_run_answer_internal(cell);
+	cell_job_reset(cell);
 	if (frame_append(&cell->lane_out, FRAME_DOWN, NULL, 0) == 0)
 		flush_lane(cell);
 	kill_warden(cell);
@@ -314,27 +321,33 @@ static void fire(struct cell *cell, enum cell_event event)
 
 /* --- the lane: jobs, hostile only if the dispatcher was taken over ------------------------- */
 
+/* Nobody waits any more, whether it runs already or not. */
+static void abandon_job(struct cell *cell)
+{
+	fire(cell, CELL_EVENT_ABANDONED);
+	cell_job_reset(cell);
+}
+
 static void drop_lane(struct cell *cell)
 {
 	cell_source_close(cell, CELL_SOURCE_LANE);
 	frame_reader_reset(&cell->lane_in, 0);
 	buffer_reset(&cell->lane_out, 0);
-	cell->run.job_begun = false;
-	fire(cell, CELL_EVENT_ABANDONED);
+	abandon_job(cell);
 }
 
 static int begin_job(struct cell *cell, const struct frame *frame)
 {
-	struct job_limits *limits = &cell->run.limits;
+	struct job_limits *limits = &cell->job.limits;
 
-	if (frame->length != sizeof(*limits) || cell->run.job_begun || cell->state != CELL_PARKED)
+	if (frame->length != sizeof(*limits) || cell->job.begun)
 		return -EPROTO;
 	memcpy(limits, frame->payload, sizeof(*limits));
 	if (!limits->timeout_ms || !limits->memory_mib || !limits->cpu_s ||
 		limits->wanted_set >= cell->environment->sets)
 		return -EPROTO;
-	cell->run.job_begun = true;
-	return frame_append(&cell->channel_out, FRAME_JOB, frame->payload, frame->length);
+	cell->job.begun = true;
+	return frame_append(&cell->job.out, FRAME_JOB, frame->payload, frame->length);
 }
 
 /* The dispatcher asks for it only while it knows the cell idle; a job cannot be on its way. */
@@ -342,7 +355,7 @@ static int take_change(struct cell *cell, const struct frame *frame)
 {
 	uint32_t set;
 
-	if (frame->length != sizeof(set) || cell->run.job_begun)
+	if (frame->length != sizeof(set) || cell->job.begun)
 		return -EPROTO;
 	memcpy(&set, frame->payload, sizeof(set));
 	if (set >= cell->environment->sets)
@@ -351,6 +364,14 @@ static int take_change(struct cell *cell, const struct frame *frame)
 		cell->set = set;
 		fire(cell, CELL_EVENT_WORN);
 	}
+	return 0;
+}
+
+/* The job was lost with the cell while it came: whoever sends it gets an answer all the same. */
+static int refuse_rest(struct cell *cell, const struct frame *frame)
+{
+	if (frame->type == FRAME_GO && cell_run_answer_internal(cell) == 0)
+		flush_lane(cell);
 	return 0;
 }
 
@@ -365,17 +386,22 @@ static int take_job_frame(struct cell *cell, const struct frame *frame)
 	case FRAME_SCRIPT:
 	case FRAME_ENTRY:
 	case FRAME_GO:
-		if (!cell->run.job_begun || cell->state != CELL_PARKED)
+		if (!cell->job.begun)
+			return refuse_rest(cell, frame);
+		if (cell->job.complete)
 			return -EPROTO;
-		r = frame_append(&cell->channel_out, (enum frame_type)frame->type, frame->payload,
+		r = frame_append(&cell->job.out, (enum frame_type)frame->type, frame->payload,
 			frame->length);
-		if (!r && frame->type == FRAME_GO)
+		if (!r && frame->type == FRAME_GO) {
+			cell->job.complete = true;
+			cell->job.complete_us = clock_now_us();
 			fire(cell, CELL_EVENT_JOB);
+		}
 		return r;
 	case FRAME_CHANGE:
 		return take_change(cell, frame);
 	case FRAME_CANCEL:
-		fire(cell, CELL_EVENT_ABANDONED);
+		abandon_job(cell);
 		return 0;
 	default:
 		return -EPROTO;
@@ -527,7 +553,7 @@ static void handle_channel(struct cell *cell, uint32_t events)
 	int r;
 
 	if ((events & EPOLLOUT) &&
-		cell_source_flush(cell, CELL_SOURCE_CHANNEL, &cell->channel_out) < 0) {
+		cell_source_flush(cell, CELL_SOURCE_CHANNEL, &cell->job.out) < 0) {
 		cell_source_close(cell, CELL_SOURCE_CHANNEL);
 		return;
 	}

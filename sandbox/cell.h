@@ -44,15 +44,22 @@ struct cell_environment {
 	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
 };
 
+/* The job at hand: it may come before the execution that is to run it is parked. */
+struct cell_job {
+	struct job_limits limits;
+	bool begun, complete; /* some of it has come; all of it has */
+	uint64_t complete_us; /* CLOCK_MONOTONIC */
+	struct buffer out; /* its frames, on their way to the channel */
+};
+
 struct cell_run { /* the execution in flight */
 	uint32_t number;
 	int status_file; /* its /proc/PID/status; owned */
 	pid_t pid; /* as this process sees it; for its CPU clock only */
 	uint64_t base_cpu_us; /* when the job was handed over */
 	uint64_t base_peak_kib; /* when parked */
-	uint64_t forked_us, parked_us, started_us; /* CLOCK_MONOTONIC */
-	struct job_limits limits;
-	bool job_begun; /* some of a job has come */
+	uint64_t started_us; /* CLOCK_MONOTONIC */
+	bool was_parked; /* before the job was complete */
 	bool has_value, bad_value, timed_out, unfinished, exited;
 	uint64_t oversize_bytes;
 	struct buffer value; /* the value's JSON */
@@ -75,7 +82,8 @@ struct cell {
 	unsigned oversized; /* jobs in a row that a smaller set would have done for */
 	unsigned failures; /* in a row, for the back-off */
 	struct frame_reader lane_in, channel_in;
-	struct buffer lane_out, channel_out;
+	struct buffer lane_out;
+	struct cell_job job;
 	struct capture output, error;
 	struct cell_run run;
 	bool is_up; /* has been parked at least once since it was last down */

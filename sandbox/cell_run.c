@@ -31,9 +31,16 @@ void cell_run_reset(struct cell *cell)
 		.claim = claim,
 		.traceback = traceback};
 	frame_reader_reset(&cell->channel_in, KEEP_BYTES);
-	buffer_reset(&cell->channel_out, KEEP_BYTES);
 	capture_reset(&cell->output);
 	capture_reset(&cell->error);
+}
+
+void cell_job_reset(struct cell *cell)
+{
+	struct buffer out = cell->job.out;
+
+	buffer_reset(&out, KEEP_BYTES);
+	cell->job = (struct cell_job){.out = out};
 }
 
 /* The clock id of another process's CPU time, as clock_getcpuclockid(3) makes it. */
@@ -81,7 +88,6 @@ int cell_run_note_parked(struct cell *cell, pid_t pid)
 	if (run->status_file < 0)
 		return -errno;
 	run->base_peak_kib = peak_now_kib(run);
-	run->parked_us = clock_now_us();
 	return 0;
 }
 
@@ -171,9 +177,11 @@ static int append_words(struct cell *cell, const struct verdict *verdict,
 int cell_run_answer(struct cell *cell, const char *template_name)
 {
 	struct cell_run *run = &cell->run;
-	struct verdict verdict = {.parked = 1, .unfinished = run->unfinished};
+	struct verdict verdict = {.unfinished = run->unfinished,
+		.parked = run->was_parked,
+		.fork_us = run->was_parked ? 0 : run->started_us - cell->job.complete_us};
 	struct failure claim;
-	struct verdict_facts facts = {.limits = &run->limits,
+	struct verdict_facts facts = {.limits = &cell->job.limits,
 		.timed_out = run->timed_out,
 		.has_value = run->has_value,
 		.bad_value = run->bad_value,
@@ -202,7 +210,8 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 
 int cell_run_answer_internal(struct cell *cell)
 {
-	const struct verdict verdict = {.kind = VERDICT_INTERNAL};
+	const struct verdict verdict = {
+		.kind = VERDICT_INTERNAL, .unstarted = !cell->run.started_us};
 
 	return frame_append(&cell->lane_out, FRAME_VERDICT, &verdict, sizeof(verdict));
 }

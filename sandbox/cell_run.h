@@ -7,6 +7,9 @@
 /* Forgets the last execution and begins the account of the next. */
 void cell_run_reset(struct cell *cell);
 
+/* Forgets the job, which is answered or abandoned. */
+void cell_job_reset(struct cell *cell);
+
 /*
  * Notes a parked execution's process id, opens its status file and takes the base line of
  * memory. Returns 0 or a negative errno.

@@ -72,6 +72,7 @@ struct verdict {
 	int32_t exit_code;
 	int32_t signal; /* of VERDICT_SIGNAL */
 	uint32_t parked; /* 1: the execution was waiting when the job came */
+	uint32_t unstarted; /* 1: the script was never handed over, another cell may run it */
 	uint32_t unfinished; /* 1: threads or atexit handlers were cut off after the value */
 	uint64_t limit; /* of TIME (ms), CPU (ms), MEMORY (bytes), RESULT_TOO_LARGE (bytes) */
 	uint64_t used; /* likewise */
