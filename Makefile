@@ -124,7 +124,11 @@ test-only: packages-run packages-test packages-build
 
 # --- Measurements
 
+$(BUILD)/fork_limit: tests/bench/fork_limit.c $(filter-out %/template.o %/warden.o %/execution.o,$(TEMPLATE_OBJECTS))
+	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) $(PYTHON_CFLAGS) -o $@ $^ $(PYTHON_LIBS) $(SECCOMP_LIBS) -pie
+
 bench: packages-run packages-bench all
+	@$(MAKE) --no-print-directory $(BUILD)/fork_limit
 	@$(PYTHON) tests/bench/bench.py --start "env PORT={port} ACCESS_LOG=off BUILD=$(abspath $(BUILD)) deploy/run.sh" \
 		--out build/bench $(BENCH)
 

@@ -74,17 +74,21 @@ struct exchange {
 static void respond(struct exchange *exchange, int status, const char *extra_headers)
 {
 	const struct buffer *answer = &exchange->answer;
-	char header[1024];
-	int n = snprintf(header, sizeof(header),
+	char header[1024], content[96] = "";
+	int n;
+
+	if (status != 204) /* which has no content, and no length of it either (RFC 9110, 8.6) */
+		snprintf(content, sizeof(content),
+			"Content-Type: application/json\r\nContent-Length: %zu\r\n",
+			answer->length);
+	n = snprintf(header, sizeof(header),
 		"Status: %d %s\r\n"
-		"Content-Type: application/json\r\n"
-		"Content-Length: %zu\r\n"
+		"%s"
 		"X-Request-Id: %s\r\n"
 		"Cache-Control: no-store\r\n"
 		"X-Content-Type-Options: nosniff\r\n"
 		"%s\r\n",
-		status, http_reason(status), answer->length, exchange->request_id, extra_headers);
-
+		status, http_reason(status), content, exchange->request_id, extra_headers);
 	fcgi_write(exchange->fcgi, header, (size_t)n);
 	fcgi_write(exchange->fcgi, answer->data, answer->length);
 }

@@ -106,6 +106,23 @@ static size_t take_character(const unsigned char *text, size_t length, uint32_t 
 	return taken;
 }
 
+bool json_out_is_utf8(const char *text, size_t length)
+{
+	const unsigned char *bytes = (const unsigned char *)text;
+	uint32_t code;
+	size_t taken;
+
+	for (; length; bytes += taken, length -= taken) {
+		taken = 1;
+		if (*bytes < 0x80)
+			continue;
+		taken = take_character(bytes, length, &code);
+		if (code == 0xfffd && !(taken == 3 && memcmp(bytes, "\xef\xbf\xbd", 3) == 0))
+			return false;
+	}
+	return true;
+}
+
 static bool is_plain(unsigned char byte)
 {
 	return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';

@@ -35,6 +35,9 @@ void json_out_integer(struct json_out *out, int64_t value);
 void json_out_decimal(struct json_out *out, double value, int decimals);
 void json_out_bool(struct json_out *out, bool value);
 
+/* Whether json_out_string would write length bytes of text as they are, without any U+FFFD. */
+bool json_out_is_utf8(const char *text, size_t length);
+
 /* A value that is JSON already. */
 void json_out_raw(struct json_out *out, const char *json, size_t length);
 

@@ -1,8 +1,10 @@
 /* The command `vivarium`: which of its faces is asked for, and the configuration for it. */
 #include "fcgi-app/config.h"
+#include "fcgi-app/json_out.h"
 #include "fcgi-app/launch.h"
 #include "fcgi-app/run_command.h"
 #include "fcgi-app/version.h"
+#include "sandbox/json_scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -204,30 +206,65 @@ static int read_script(const char *path, struct buffer *script, struct err *err)
 	return n < 0 ? err_set(err, errno, "read %s", path) : 0;
 }
 
-/* The same limits as over HTTP, from the same text: the options become the request's fields. */
+/* One number from the command line, into the body of a request; nothing else may slip in. */
+static int put_number(struct json_out *out, const char *key, const char *text, struct err *err)
+{
+	const struct json_scan_options options = {.max_bytes = 40};
+	struct json_scan_result result;
+
+	if (!text)
+		return 0;
+	if (json_scan(text, strlen(text), &options, NULL, NULL, &result) < 0 ||
+		result.type != JSON_SCAN_NUMERIC)
+		return err_set(err, EINVAL, "--%s takes a number, not \"%.40s\"", key, text);
+	json_out_key(out, key);
+	json_out_raw(out, text, strlen(text));
+	return 0;
+}
+
+/* The options become a request, and so have the same limits as over HTTP. */
+static int write_request(const struct options *options, const struct buffer *script,
+	struct buffer *body, struct err *err)
+{
+	struct json_out out = {.buffer = body};
+	int r;
+
+	json_out_begin(&out, '{');
+	json_out_key(&out, "script");
+	json_out_string(&out, script->data ? script->data : "", script->length);
+	if (options->entry || options->no_entry)
+		json_out_key(&out, "entry");
+	if (options->no_entry)
+		json_out_raw(&out, "null", 4);
+	else if (options->entry)
+		json_out_text(&out, options->entry);
+	r = put_number(&out, "timeout", options->timeout, err);
+	if (!r)
+		r = put_number(&out, "memory", options->memory, err);
+	json_out_end(&out, '}');
+	return !r && out.error ? err_set(err, -out.error, "write the request") : r;
+}
+
 static int make_job(const struct options *options, const char *path, struct run_job *job,
 	struct err *err)
 {
-	struct request *request = &job->request;
+	struct buffer script = {0}, body = {0};
 	struct request_refusal refusal;
-	char body[256];
-	int r;
+	int r = read_script(path, &script, err);
 
-	snprintf(body, sizeof(body), "{\"script\": \"-\", \"timeout\": %.40s, \"memory\": %.40s}",
-		options->timeout ? options->timeout : "null",
-		options->memory ? options->memory : "null");
-	r = request_parse(body, strlen(body), &options->config, 0, request, &refusal);
-	if (r == -EINVAL)
-		return err_set(err, EINVAL, "%s", refusal.error);
-	buffer_reset(&request->script, 0);
+	if (!r && !json_out_is_utf8(script.data, script.length))
+		r = err_set(err, EILSEQ, "script %s is not UTF-8", path);
 	if (!r)
-		r = read_script(path, &request->script, err);
-	if (!r && options->entry) {
-		buffer_reset(&request->entry, 0);
-		r = buffer_append(&request->entry, options->entry, strlen(options->entry));
+		r = write_request(options, &script, &body, err);
+	if (!r) {
+		r = request_parse(body.data, body.length, &options->config, 0, &job->request,
+			&refusal);
+		if (r < 0)
+			err_set(err, -r, "%s", r == -EINVAL ? refusal.error : "read the options");
 	}
-	request->has_entry = !options->no_entry;
 	job->whole_answer = options->json;
+	buffer_free(&script);
+	buffer_free(&body);
 	return r;
 }
 

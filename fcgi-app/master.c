@@ -147,7 +147,8 @@ static _Noreturn void exec_template(const struct master *master, int control, co
 		"vivarium-template", master->setup->ranged ? "ranged" : "single"};
 	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
 	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
-	char *environment[] = {NULL};
+	/* symbols bound once, before all forks, and not by every execution; scripts do not see it */
+	const char *environment[] = {"LD_BIND_NOW=1", NULL};
 	sigset_t none;
 
 	from[TEMPLATE_FD_CONTROL] = control;
@@ -166,7 +167,7 @@ static _Noreturn void exec_template(const struct master *master, int control, co
 	become_child(false, keep, (size_t)(last - TEMPLATE_FD_CONTROL + 2));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execveat(keep[0], "", (char *const *)arguments, environment, AT_EMPTY_PATH);
+	execveat(keep[0], "", (char *const *)arguments, (char *const *)environment, AT_EMPTY_PATH);
 	log_line("master", "exec %s: %s", master->setup->config->template_program, strerror(errno));
 	_exit(1);
 }

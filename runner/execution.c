@@ -86,7 +86,7 @@ static int wake_python(const struct execution_setup *setup, struct err *err)
 	return python_wake(err);
 }
 
-/* Before Python runs: one call for many pages is cheaper than one fault for each. */
+/* Before all else: one call for many pages is cheaper than one fault for each. */
 static int touch_hot_pages(const struct execution_setup *setup, struct err *err)
 {
 	(void)err;
@@ -98,6 +98,7 @@ static const struct execution_step {
 	const char *name;
 	int (*run)(const struct execution_setup *, struct err *);
 } steps[] = {
+	{"hot pages", touch_hot_pages},
 	{"descriptors", arrange_descriptors},
 	{"signals", reset_signals},
 	{"user namespace", enter_user_namespace},
@@ -105,7 +106,6 @@ static const struct execution_step {
 	{"rlimits", set_limits},
 	{"undumpable", become_undumpable},
 	{"closing filter", close_filter},
-	{"hot pages", touch_hot_pages},
 	{"python", wake_python},
 };
 
@@ -130,8 +130,8 @@ static void jail_oneself(const struct execution_setup *setup)
 		failure.step = i;
 		failure.code = err.code;
 		strncpy(failure.name, steps[i].name, sizeof(failure.name) - 1);
-		/* before the first step is done the channel is where it came */
-		send_frame(i ? EXECUTION_FD_CHANNEL : setup->channel, FRAME_STEP_FAILED, &failure,
+		/* before the descriptors are arranged the channel is where it came */
+		send_frame(i > 1 ? EXECUTION_FD_CHANNEL : setup->channel, FRAME_STEP_FAILED, &failure,
 			sizeof(failure));
 		_exit(1);
 	}

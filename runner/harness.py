@@ -42,14 +42,14 @@ import _vivarium
 SCRIPT_FILE = "script.py"
 PACKAGES = "/usr/lib/python3/dist-packages"
 
-FAILURE_HEADER = struct.Struct("=IiiIII")
+FAILURE_HEADER = struct.Struct("=IiiIIIQ")
 
 
 class Outcome:
     """What one run came to: a value as JSON text, or a failure in words."""
 
     def __init__(self, kind=None, value=None, error="", type_name="", line=0, exit_code=0,
-                 traceback_text=""):
+                 traceback_text="", asked_bytes=0):
         self.kind = kind
         self.value = value
         self.error = error
@@ -57,6 +57,7 @@ class Outcome:
         self.line = line
         self.exit_code = exit_code
         self.traceback_text = traceback_text
+        self.asked_bytes = asked_bytes
 
 
 # --- what the template does once -----------------------------------------------------------------
@@ -332,9 +333,19 @@ def _exit(error):
 
 def _exception(error):
     _vivarium.spare_memory()
-    name = "MemoryError" if isinstance(error, MemoryError) else _type_name(error)
+    name, asked = _type_name(error), 0
+    if isinstance(error, MemoryError):
+        name, asked = "MemoryError", _asked_bytes(error)
     return Outcome(_vivarium.EXCEPTION, error=_named(error), type_name=name,
-                   line=_script_line(error), traceback_text=_traceback(error))
+                   line=_script_line(error), traceback_text=_traceback(error), asked_bytes=asked)
+
+
+def _asked_bytes(error):
+    """The size of the allocation that was refused: numpy tells its own, the allocator others'."""
+    try:
+        return min(int(error._total_size), 2**64 - 1)
+    except BaseException:
+        return _vivarium.refused_bytes()
 
 
 # --- the value as JSON ----------------------------------------------------------------------------
@@ -463,7 +474,8 @@ def _send_failure(outcome):
     error = _clip(_one_line(outcome.error), _vivarium.ERROR_TEXT_MAX_BYTES)
     trace = _clip(outcome.traceback_text, _vivarium.TRACEBACK_MAX_BYTES)
     header = FAILURE_HEADER.pack(outcome.kind, outcome.line, outcome.exit_code,
-                                 len(type_name), len(error), len(trace))
+                                 len(type_name), len(error), len(trace),
+                                 outcome.asked_bytes)
     _vivarium.send(_vivarium.FRAME_FAILURE, header + type_name + error + trace)
 
 

@@ -106,9 +106,64 @@ static PyObject *vivarium_spare_memory(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+/*
+ * Python's allocator for what is too large for its own pools, wrapped to remember the size that was
+ * refused last: a MemoryError does not tell.
+ */
+static PyMemAllocatorEx raw_allocator;
+static size_t refused_bytes;
+
+static void *note_refused(void *block, size_t bytes)
+{
+	if (!block)
+		refused_bytes = bytes;
+	return block;
+}
+
+static void *raw_malloc(void *context, size_t bytes)
+{
+	(void)context;
+	return note_refused(raw_allocator.malloc(raw_allocator.ctx, bytes), bytes);
+}
+
+static void *raw_calloc(void *context, size_t count, size_t bytes)
+{
+	(void)context;
+	return note_refused(raw_allocator.calloc(raw_allocator.ctx, count, bytes), count * bytes);
+}
+
+static void *raw_realloc(void *context, void *old, size_t bytes)
+{
+	(void)context;
+	return note_refused(raw_allocator.realloc(raw_allocator.ctx, old, bytes), bytes);
+}
+
+static void raw_free(void *context, void *block)
+{
+	(void)context;
+	raw_allocator.free(raw_allocator.ctx, block);
+}
+
+static void wrap_allocator(void)
+{
+	PyMemAllocatorEx wrapper = {NULL, raw_malloc, raw_calloc, raw_realloc, raw_free};
+
+	PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &raw_allocator);
+	PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &wrapper);
+}
+
+/* refused_bytes(): size of the last allocation that failed, 0 if none did. */
+static PyObject *vivarium_refused_bytes(PyObject *self, PyObject *unused)
+{
+	(void)self;
+	(void)unused;
+	return PyLong_FromSize_t(refused_bytes);
+}
+
 static PyMethodDef methods[] = {
 	{"send", vivarium_send, METH_VARARGS, "send(type, payload): one frame to the worker"},
 	{"scan", vivarium_scan, METH_VARARGS, "scan(text): None or what is wrong with the JSON"},
+	{"refused_bytes", vivarium_refused_bytes, METH_NOARGS, "size of the last failed allocation"},
 	{"spare_memory", vivarium_spare_memory, METH_NOARGS, "give the reserve back"},
 	{NULL, NULL, 0, NULL},
 };
@@ -208,6 +263,7 @@ static int initialise(struct err *err)
 	status = Py_PreInitialize(&before);
 	if (PyStatus_Exception(status))
 		return err_set(err, EIO, "start Python: %s", status.err_msg);
+	wrap_allocator(); /* the raw domain's moment, by the C API's manual */
 	PyConfig_InitIsolatedConfig(&config);
 	config.install_signal_handlers = 1;
 	config.write_bytecode = 0;

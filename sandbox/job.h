@@ -53,6 +53,7 @@ struct failure_header {
 	uint32_t type_bytes;
 	uint32_t error_bytes;
 	uint32_t traceback_bytes;
+	uint64_t asked_bytes; /* of a MemoryError: the allocation that was refused; 0: not known */
 };
 
 struct step_failure {

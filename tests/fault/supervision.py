@@ -122,11 +122,14 @@ def eventually(condition, seconds=10, pause=0.05):
 
 def standing_cells(service):
     """The tree, as soon as every cell has a parked execution and nobody is on the way."""
+    if not hasattr(service, "cells"):
+        service.cells = service.get("/health").data["workers"]["total"]
+
     def look():
         tree = Tree(service)
-        complete = (tree.dispatcher and tree.base and tree.wardens
-                    and len(tree.executions) == len(tree.wardens) and not tree.running
-                    and len({p.parent for p in tree.executions}) == len(tree.wardens))
+        complete = (tree.dispatcher and tree.base and len(tree.wardens) == service.cells
+                    and len(tree.executions) == service.cells and not tree.running
+                    and len({p.parent for p in tree.executions}) == service.cells)
         return tree if complete else None
     tree = eventually(look, 20)
     assert tree, Tree(service).all
@@ -218,10 +221,19 @@ class Footprint:
     def owns(self, uid):
         return self.first <= uid <= self.last
 
+    def strangers(self):
+        """The launcher of another instance that has been given the same ids meanwhile."""
+        ours = {p.key for p in self.tree.all}
+        return [p for p in all_processes().values()
+                if self.first >= HOST_IDS_FIRST and self.owns(p.uids[0]) and p.key not in ours
+                and p.name == "vivarium" and len(p.namespace_pids) == 1]
+
     def remains(self):
         """A list of all that should not be there any more."""
         left = [p for p in self.tree.all if not is_gone(p)]
-        left += [p for p in all_processes().values() if self.owns(p.uids[0])]
+        strangers = self.strangers()
+        if not strangers:
+            left += [p for p in all_processes().values() if self.owns(p.uids[0])]
         if self.directory.exists():
             left.append(self.directory)
         for folder in ("/tmp", "/var/tmp", "/dev/shm", "/run"):
@@ -233,7 +245,7 @@ class Footprint:
                     continue
         mark = f"vivarium/ids/{(self.first - HOST_IDS_FIRST) // HOST_IDS_RANGE}"
         for line in Path("/proc/net/unix").read_text().splitlines():
-            if str(self.directory) in line or line.endswith("@" + mark):
+            if str(self.directory) in line or (line.endswith("@" + mark) and not strangers):
                 left.append(line)
         left += [line for line in Path("/proc/self/mountinfo").read_text().splitlines()
                  if self.directory.name in line]

@@ -46,10 +46,8 @@ def test_worker(instance):
     flights = [take_off(instance) for _ in range(4)]
     worker = before.workers[0]
     kill(worker)
-    answers = []
-    for flight, _ in flights:
-        if eventually(flight.future.done, 3):
-            answers.append(flight.answer())
+    assert eventually(lambda: sum(flight.future.done() for flight, _ in flights) >= 2, 3)
+    answers = [flight.answer() for flight, _ in flights if flight.future.done()]
     assert len(answers) == 2, answers
     for answer in answers:
         assert_internal(answer)
@@ -88,8 +86,10 @@ def test_dispatcher(instance):
 
 def replace_cells(service):
     """Kills every warden: new ones can only come from a template that works."""
-    for warden in standing_cells(service).wardens:
+    before = standing_cells(service).wardens
+    for warden in before:
         kill(warden)
+    assert eventually(lambda: all(is_gone(warden) for warden in before), 3)
     assert answers_again(service), service.log()
 
 
@@ -234,8 +234,9 @@ def test_repeated_deaths(instance, who, name):
         assert found, instance.log()
         kill(found)
         assert eventually(lambda found=found: is_gone(found), 5)
+    assert eventually(lambda: len(restart_waits(instance, name)) == 5, 3), instance.log()
     waits = restart_waits(instance, name)
-    assert len(waits) == 5 and waits == sorted(waits) and waits[-1] >= 8 * waits[0], waits
+    assert waits == sorted(waits) and waits[-1] >= 8 * waits[0], waits
     assert waits[-1] <= 5000
     assert answers_again(instance, 15), instance.log()
     assert len(standing_cells(instance).workers) == 2

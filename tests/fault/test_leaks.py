@@ -1,0 +1,244 @@
+"""What hundreds of requests leave behind in the processes that live on: nothing."""
+
+import concurrent.futures
+import json
+import os
+import re
+import socket
+import statistics
+from pathlib import Path
+
+import pytest
+
+from supervision import TRIVIAL, Footprint, all_processes, eventually, standing_cells
+
+MIXED = [
+    (TRIVIAL, 200),
+    ("def main():\n    raise ValueError('bad')\n", 400),
+    ("import sys\ndef main():\n    sys.exit(3)\n", 400),
+    ("import os\ndef main():\n    os._exit(0)\n", 400),
+    ("def main():\n    for i in range(50):\n"
+     "        open(f'/tmp/{i}', 'w').write('x' * 1000)\n", 200),
+    ("def main():\n    print('x' * 100000)\n    return 'y' * 50000\n", 200),
+    ("def main(:\n", 400),
+    ("import threading\ndef main():\n    threading.Thread(target=print).start()\n"
+     "    return 1\n", 200),
+    ("import os\ndef main():\n    if os.fork() == 0:\n        os.setsid()\n"
+     "        import time; time.sleep(60)\n    return 2\n", 200),
+    ("import os, tempfile\ndef main():\n    os.pipe(); tempfile.mkdtemp()\n    return 3\n", 200),
+]
+
+
+@pytest.fixture(scope="module")
+def instance(request):
+    """One for all: what one kind of request left would show after another, too."""
+    from conftest import Service
+    # one library set, so that the cells do not change over between sets meanwhile
+    service = Service(workers=2, cells_per_worker=2, library_sets="base")
+    yield service
+    status = service.stop()
+    log = service.log()
+    os.unlink(service.log_path)
+    assert status == 0, log
+
+
+def count_descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def count_mounts(pid):
+    return len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
+
+
+def private_kib(pid):
+    """Memory that is this process' own: fork and page cache share the rest with others."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(kib) for kib in re.findall(r"^Private_\w+:\s+(\d+) kB", text, re.M))
+
+
+def namespaces(tree, kind):
+    found = set()
+    for process in tree.all:
+        try:
+            found.add(os.readlink(f"/proc/{process.pid}/ns/{kind}"))
+        except OSError:
+            continue
+    return found
+
+
+def roles(tree):
+    named = {"launcher": tree.launcher, "master": tree.master, "dispatcher": tree.dispatcher,
+             "base": tree.base, "nginx": tree.nginx}
+    for kind in ("workers", "wardens", "sets", "nginx_workers"):
+        for index, process in enumerate(sorted(getattr(tree, kind), key=lambda p: p.pid)):
+            named[f"{kind} {index}"] = process
+    return named
+
+
+class Measures:
+    """Of an idle instance."""
+
+    def __init__(self, service):
+        tree = standing_cells(service)
+        named = roles(tree)
+        self.pids = {name: process.key for name, process in named.items()}
+        self.descriptors = {name: count_descriptors(p.pid) for name, p in named.items()}
+        # it makes threads as they are needed, keeps them, and each has a descriptor of its own
+        self.descriptors["dispatcher"] -= tree.dispatcher.threads
+        self.mounts = {name: count_mounts(p.pid) for name, p in named.items()}
+        self.memory = {name: private_kib(p.pid) for name, p in named.items()}
+        # the shell that watches them waits with a "sleep"
+        self.processes = len([p for p in tree.all if p.name != "sleep"])
+        self.namespaces = {kind: len(namespaces(tree, kind))
+                           for kind in ("user", "pid", "mnt", "ipc", "net", "uts", "cgroup")}
+        self.threads = {name: p.threads for name, p in named.items() if name != "dispatcher"}
+
+
+def measure(service):
+    """A cell that is just being replaced may go while one looks at it: then again."""
+    for _ in range(20):
+        try:
+            return Measures(service)
+        except OSError:
+            continue
+    return Measures(service)
+
+
+COUNTED = ("pids", "descriptors", "mounts", "processes", "namespaces", "threads")
+
+
+def is_same(one, other):
+    return all(getattr(one, field) == getattr(other, field) for field in COUNTED)
+
+
+def settle(service):
+    """Measures that stay: connections that have just ended are gone from nginx, too."""
+    last = [measure(service)]
+
+    def look():
+        last.append(measure(service))
+        return is_same(last[-1], last[-2])
+    assert eventually(look, 10, pause=0.3)
+    return last[-1]
+
+
+def assert_same(service, before, growth_kib):
+    """Everything countable is equal, and memory grew by no more than that."""
+    eventually(lambda: is_same(measure(service), before), 5, pause=0.3)
+    after = measure(service)
+    for field in COUNTED:
+        assert getattr(after, field) == getattr(before, field), field
+    grown = {name: after.memory[name] - before.memory[name] for name in before.memory}
+    assert max(grown.values()) <= growth_kib, grown
+
+
+def warm_up(service):
+    """Buffers, threads and malloc's arenas have their size after this."""
+    for _ in range(3):
+        for script, status in MIXED:
+            answer = service.execute(script)
+            assert answer.status == status, (script, answer)
+    with concurrent.futures.ThreadPoolExecutor(16) as clients:
+        list(clients.map(lambda _: service.execute(MIXED[5][0]), range(48)))
+
+
+def test_sequential_requests(instance):
+    """500 requests of all kinds, one after the other."""
+    warm_up(instance)
+    before = settle(instance)
+    for number in range(500):
+        script, status = MIXED[number % len(MIXED)]
+        answer = instance.execute(script)
+        assert answer.status == status, (script, answer)
+    assert_same(instance, before, 1024)
+
+
+def hang_up(service, script):
+    """Sends a request and goes away while it runs."""
+    body = json.dumps({"script": script, "timeout": 20})
+    with socket.create_connection((service.host, service.port)) as connection:
+        connection.sendall((f"POST /execute HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+                            f"Content-Type: application/json\r\n\r\n{body}").encode())
+        connection.settimeout(0.15)
+        try:
+            connection.recv(1)
+        except TimeoutError:
+            pass
+
+
+ROUGH = [
+    lambda service: service.execute("def main():\n    while True: pass\n", timeout=0.05),
+    lambda service: service.execute("import time\ndef main(): time.sleep(9)\n", timeout=0.05),
+    lambda service: service.execute("import os\ndef main(): os.kill(os.getpid(), 9)\n"),
+    lambda service: service.execute("import os\ndef main(): os.abort()\n"),
+    lambda service: service.execute(
+        "import os, time\ndef main():\n    for _ in range(5): os.fork()\n    time.sleep(9)\n",
+        timeout=0.1),
+    lambda service: hang_up(service, "import time\ndef main():\n    time.sleep(9)\n"),
+    lambda service: hang_up(service, "def main():\n    while True: print('x' * 1000)\n"),
+    lambda service: service.execute("def main():\n    return 'x' * 20_000_000\n"),
+]
+
+
+def test_rough_requests_in_parallel(instance):
+    """200 timeouts, kills and clients that hang up, eight at a time."""
+    with concurrent.futures.ThreadPoolExecutor(8) as clients:
+        list(clients.map(lambda number: ROUGH[number % len(ROUGH)](instance), range(32)))
+        before = settle(instance)
+        answers = list(clients.map(lambda number: ROUGH[number % len(ROUGH)](instance), range(200)))
+    wrong = [answer for answer in answers if answer and answer.status not in (400, 408)]
+    assert not wrong, wrong[:3]
+    assert_same(instance, before, 2048)
+
+
+def test_nobody_else_has_its_ids(instance):
+    """Seen from outside: every process with a host id of the instance has its place in it."""
+    for script, status in MIXED * 3:
+        assert instance.execute(script).status == status
+
+    def strays():
+        footprint = Footprint(instance)
+        known = {p.key for p in footprint.tree.all}
+        return [p for p in all_processes().values()
+                if footprint.owns(p.uids[0]) and p.key not in known]
+    assert eventually(lambda: not strays(), 3), strays()
+
+
+def test_cells_that_are_replaced(make_service):
+    """A cell that has served its number ends whole; ids, mounts and namespaces do not pile up."""
+    service = make_service(workers=1, cells_per_worker=2, cell_executions=5, library_sets="base")
+    for _ in range(20):
+        assert service.execute(TRIVIAL).status == 200
+    before = measure(service)
+    for _ in range(100):
+        assert service.execute(TRIVIAL).status == 200
+    after = measure(service)
+    wardens = {name for name in before.pids if name.startswith("wardens")}
+    assert all(before.pids[name] != after.pids[name] for name in wardens)
+    before.pids = {name: key for name, key in before.pids.items() if name not in wardens}
+
+    def settled():
+        now = measure(service)
+        return (now.descriptors == before.descriptors and now.mounts == before.mounts
+                and now.processes == before.processes and now.namespaces == before.namespaces)
+    assert eventually(settled, 5, pause=0.3), (vars(before), vars(measure(service)))
+
+
+def test_log_stays_quiet(instance):
+    """What scripts do is no news for the operator's log."""
+    before = len(instance.log())
+    for script, _ in MIXED:
+        instance.execute(script)
+    hang_up(instance, "import time\ndef main():\n    time.sleep(9)\n")
+    assert eventually(lambda: instance.get("/health").data["workers"]["busy"] == 0, 3)
+    assert instance.log()[before:] == ""
+
+
+def test_speed_stays(instance):
+    """The last hundred of many requests are no slower than the first."""
+    def median(count):
+        return statistics.median(instance.execute(TRIVIAL).data["usage"]["wall_ms"]
+                                 for _ in range(count))
+    first = median(100)
+    median(100)
+    assert median(100) < 3 * first + 2

@@ -1,0 +1,64 @@
+/* Feeds arbitrary bodies of POST /execute to the parser; what is refused becomes an answer. */
+#include "tests/fuzz/fuzz.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fcgi-app/answer.h"
+#include "fcgi-app/request.h"
+#include "sandbox/json_scan.h"
+
+static struct config config;
+static struct request request;
+static struct buffer body;
+
+static void check_job(const struct request_refusal *refusal)
+{
+	const struct job_limits *limits = &request.limits;
+
+	CHECK(!*refusal->error && !refusal->field);
+	CHECK(request.script.length > 0 && request.script.length <= SCRIPT_MAX_BYTES);
+	CHECK(request.entry.length > 0 && request.entry.length <= ENTRY_MAX_BYTES);
+	CHECK(!memchr(request.entry.data, '\0', request.entry.length));
+	CHECK(limits->timeout_ms >= 10 && limits->timeout_ms <= config.max_timeout_ms);
+	CHECK(limits->memory_mib >= 16 && limits->memory_mib <= config.max_memory_mib);
+	CHECK(limits->cpu_s * 1000 >= limits->timeout_ms * 2 + 1000);
+	CHECK(request.unknown_fields <= UNKNOWN_FIELDS_MAX);
+	for (size_t i = 0; i < request.unknown_fields; i++)
+		CHECK(memchr(request.unknown_field[i], '\0', CLIP_BYTES));
+}
+
+static void check_refusal(const struct request_refusal *refusal)
+{
+	const struct json_scan_options strict = {
+		.max_bytes = SIZE_MAX, .max_depth = 2, .ascii_only = true, .hash_seed = 1};
+	struct json_scan_result result;
+
+	CHECK(*refusal->error && memchr(refusal->error, '\0', sizeof(refusal->error)));
+	CHECK(*refusal->allowed && memchr(refusal->allowed, '\0', sizeof(refusal->allowed)));
+	CHECK(memchr(refusal->got, '\0', sizeof(refusal->got)));
+	buffer_reset(&body, 1 << 20);
+	CHECK(answer_refusal(REFUSAL_INVALID_REQUEST, refusal->error, refusal, "id", &body) == 400);
+	CHECK(json_scan(body.data, body.length, &strict, NULL, NULL, &result) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct request_refusal refusal, again;
+	int r;
+
+	if (!config.max_timeout_ms)
+		config_default(&config, "/bin/vivarium");
+	memset(&refusal, 0xA5, sizeof(refusal));
+	request_reset(&request);
+	r = request_parse((const char *)data, size, &config, UINT64_MAX, &request, &refusal);
+	CHECK(r == 0 || r == -EINVAL);
+	if (r)
+		check_refusal(&refusal);
+	else
+		check_job(&refusal);
+	request_reset(&request);
+	CHECK(request_parse((const char *)data, size, &config, 1, &request, &again) == r);
+	CHECK(strcmp(again.error, refusal.error) == 0);
+	return 0;
+}

@@ -1,0 +1,294 @@
+"""The command `vivarium`: run, --check-config, --version, --help."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import BUILD, CONF, TOP
+
+PROGRAM = BUILD / "vivarium"
+
+
+def vivarium(*arguments, stdin="", timeout=60):
+    """Runs the command to its end."""
+    return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True,
+                          text=True, timeout=timeout)
+
+
+def run(script, *options):
+    """`vivarium run -` with a script on standard input."""
+    return vivarium("run", "--config", CONF, *options, "-", stdin=script)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a configuration, returns what --check-config says of it."""
+    path = tmp_path / "test.conf"
+
+    def check(text, *options):
+        path.write_text(text)
+        return vivarium("--check-config", "--config", path, *options)
+
+    check.path = path
+    return check
+
+
+# --- run ------------------------------------------------------------------------------------------
+
+
+def test_value_goes_to_standard_output(tmp_path):
+    """The value alone, as JSON, in a line; what was printed is on standard error."""
+    script = tmp_path / "script.py"
+    script.write_text("def main():\n    print('hi')\n    return {'a': [1, 2.5, 'h\xe9']}\n")
+    done = vivarium("run", "--config", CONF, script)
+    assert done.returncode == 0, done
+    assert done.stdout == '{"a": [1, 2.5, "h\\u00e9"]}\n'
+    assert done.stderr == "hi\n"
+
+
+def test_script_from_standard_input():
+    """- is standard input."""
+    assert run("def main(): return 6 * 7").stdout == "42\n"
+
+
+@pytest.mark.parametrize("script, options, status, words", [
+    ("def main(): pass", [], 0, ""),
+    ("def main():\n    raise ValueError('bad input')", [], 1, "ValueError: bad input"),
+    ("def main(: pass", [], 1, "Syntax error in script: SyntaxError: "),
+    ("x = 1", [], 1, "Script must contain a main() function"),
+    ("def main(): return object()", [], 1, "is not JSON serializable"),
+    ("import sys\ndef main(): sys.exit(3)", [], 1, "SystemExit: 3"),
+    ("import os\ndef main(): os.abort()", [], 1, "Script was killed by SIGABRT"),
+    ("def main(): bytearray(1 << 30)", ["--memory", "64"], 1, "memory limit exceeded (64 MiB)"),
+    ("def main(): return 'x' * (5 << 20)", [], 1, "bytes of JSON, over the limit of 4194304"),
+    ("while True: pass", ["--timeout", "0.3"], 124, "timed out after 0.3 seconds"),
+])
+def test_exit_status_by_verdict(script, options, status, words):
+    """0 a value, 1 the script failed, 124 out of time; one line says why."""
+    done = run(script, *options)
+    assert done.returncode == status, done
+    if status:
+        assert done.stdout == ""
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("vivarium: ") and words in last
+
+
+def test_traceback_is_shown():
+    """Before the line that says why."""
+    done = run("def main():\n    1 / 0\n")
+    assert 'File "script.py", line 2, in main\n    1 / 0\n' in done.stderr
+
+
+def test_whole_answer():
+    """--json prints what /execute would have answered."""
+    done = run("def main():\n    print('hi')\n    return 1", "--json")
+    data = json.loads(done.stdout)
+    assert done.returncode == 0 and done.stderr == ""
+    assert (data["success"], data["result"], data["stdout"]) == (True, 1, "hi\n")
+    assert {"usage", "timestamp", "request_id", "stderr"} <= set(data)
+    done = run("def main():\n    1 / 0", "--json")
+    data = json.loads(done.stdout)
+    assert done.returncode == 1 and data["cause"]["kind"] == "exception"
+
+
+def test_entry_options():
+    """--entry names another function, --no-entry runs the script as a program."""
+    assert run("def f(): return 'f'", "--entry", "f").stdout == '"f"\n'
+    done = run("if __name__ == '__main__': print('guard')\n1 + 1", "--no-entry")
+    assert (done.stdout, done.stderr) == ("2\n", "guard\n")
+
+
+def test_same_jail_as_over_http():
+    """Nobody, in an empty /tmp, without the caller's environment or files."""
+    done = run("import os\ndef main(): return [os.getuid(), os.getcwd(), os.listdir('/tmp'),\n"
+               "    os.path.exists('/etc/shadow'), os.path.exists('/bin/sh'), 'USER' in os.environ]")
+    assert json.loads(done.stdout) == [65534, "/tmp", [], False, False, False]
+
+
+def test_libraries_are_there():
+    """Those that the script asks for."""
+    done = run("import pandas as pd\ndef main(): return int(pd.Series([1, 2]).sum())")
+    assert done.stdout == "3\n", done
+
+
+def test_nothing_remains():
+    """The command leaves no process behind."""
+    done = run("import os, time\ndef main():\n    if not os.fork(): time.sleep(77.25)\n    return 1")
+    assert done.returncode == 0
+    orphans = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [bytes(PROGRAM), b"run"]:
+            orphans.append(path)
+    assert orphans == []
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--timeout", "0"], "timeout must be a number of seconds from 0.01 to 300"),
+    (["--timeout", "x"], ""), (["--timeout", "301"], "timeout"), (["--memory", "15"], "memory"),
+    (["--memory", "1, \"entry\": \"x"], ""), (["--entry", ""], "entry"),
+    (["--timeout", '5, "entry": "f"'], "timeout"), (["--entry", "x" * 256], "entry"), (["--nonsense"], ""),
+    (["--set", "nonsense=1"], "nonsense"), (["--set", "workers"], ""), (["--config"], ""),
+    (["--set", "workers=1000"], "workers"),
+], ids=range(13))
+def test_wrong_options(options, words):
+    """Status 2, a line that says why, and nothing runs."""
+    done = run("print('ran')\ndef main(): return 1", *options)
+    assert done.returncode == 2, done
+    assert done.stdout == "" and done.stderr and "ran" not in done.stderr
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("script", ["", " \n\t\n", "x" * ((1 << 20) + 1)], ids=range(3))
+def test_wrong_scripts(script):
+    """Blank or too large: refused as over HTTP."""
+    done = run(script)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr
+
+
+def test_script_that_is_no_utf_8(tmp_path):
+    """Wrong bytes are refused with a line, not with a crash."""
+    path = tmp_path / "latin.py"
+    path.write_bytes(b"def main(): return '\xe9'")
+    done = vivarium("run", "--config", CONF, path)
+    assert done.returncode == 2 and done.stdout == "", done
+    assert "UTF-8" in done.stderr
+
+
+def test_missing_scripts(tmp_path):
+    """A file that is not there, a directory, none, two."""
+    for arguments in ([tmp_path / "missing.py"], [tmp_path], [], ["a", "b"]):
+        done = vivarium("run", "--config", CONF, *arguments)
+        assert done.returncode == 2 and done.stderr, done
+
+
+# --- --check-config -------------------------------------------------------------------------------
+
+
+def test_shipped_configuration():
+    """It is right, its comments show the defaults, and every key is in it."""
+    done = vivarium("--check-config", "--config", CONF)
+    assert done.returncode == 0, done
+    in_force = dict(line.split(" = ", 1) if " = " in line else (line.rstrip(" ="), "")
+                    for line in done.stdout.splitlines())
+    text = CONF.read_text()
+    shown = dict(re.findall(r"^#?([a-z_]+) *=[ \t]*(.*)$", text, re.MULTILINE))
+    assert set(shown) == set(in_force)
+    for key, value in shown.items():
+        if not key.endswith(("_dir", "_program", "_policy")):
+            assert in_force[key].strip() == value.strip(), key
+
+
+def test_output_can_be_read_again(config):
+    """What is printed is itself a configuration."""
+    first = config("workers = 3\nmax_timeout = 60.5\n").stdout
+    again = config(first)
+    assert again.returncode == 0, again
+    assert again.stdout == first
+    assert "workers = 3\n" in first and "max_timeout = 60.5\n" in first
+
+
+@pytest.mark.parametrize("text", [
+    "", "# nothing\n\n", "workers=3", "  workers  =  3  ", "\tworkers\t=\t3\t\r\n",
+    "workers = 3\n# comment\nqueue = 0\n"])
+def test_right_configurations(config, text):
+    """White space, comments, no newline at the end."""
+    done = config(text)
+    assert done.returncode == 0, done
+    assert "3" in text or "workers = 0\n" in done.stdout
+    assert "3" not in text or "workers = 3\n" in done.stdout
+
+
+@pytest.mark.parametrize("text, line, words", [
+    ("nonsense = 1", 1, "nonsense"), ("\n\n# x\nnonsense = 1", 4, "nonsense"),
+    ("workers = 1\nqueue = 5\nworkers = 2", 3, "workers"), ("workers", 1, ""),
+    ("workers 3", 1, ""), ("= 3", 1, ""), ("workers =", 1, "workers"),
+    ("workers = x", 1, "workers"), ("workers = -1", 1, "workers"), ("workers = 65", 1, "workers"),
+    ("workers = 3 x", 1, "workers"), ("workers = 3.5", 1, "workers"),
+    ("workers = 0x3", 1, "workers"), ("workers = 3 # why", 1, "workers"),
+    ("cells_per_worker = 0", 1, "cells_per_worker"), ("queue = 99999999999999999999", 1, "queue"),
+    ("max_timeout = 0.001", 1, "max_timeout"), ("max_timeout = 1e9", 1, "max_timeout"),
+    ("max_timeout = nan", 1, "max_timeout"), ("max_timeout = 5s", 1, "max_timeout"),
+    ("max_memory = 8", 1, "max_memory"), ("Workers = 3", 1, "Workers"),
+    ("x = " + "y" * 5000, 1, ""), ("runtime_dir = " + "/x" * 300, 1, "runtime_dir"),
+], ids=range(24))
+def test_wrong_configurations(config, text, line, words):
+    """Status 2, and file and line are named."""
+    done = config(text)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert f"{config.path} line {line}: " in done.stderr
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize("text", [
+    "default_timeout = 20\nmax_timeout = 10", "default_memory = 512\nmax_memory = 256",
+    "library_sets = a:b:c", "library_sets = base base", "library_sets ="])
+def test_contradictions(config, text):
+    """Values that are right alone and wrong together."""
+    done = config(text)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr, done
+
+
+def test_set_overrides_the_file(config):
+    """--set key=value comes after the file, and is as strict."""
+    assert "workers = 5\n" in config("workers = 3", "--set", "workers=5").stdout
+    for wrong in ("workers=x", "nonsense=1", "workers", "=", ""):
+        assert config("workers = 3", "--set", wrong).returncode == 2
+
+
+def test_configuration_that_is_not_there(tmp_path):
+    """It is named."""
+    done = vivarium("--check-config", "--config", tmp_path / "missing.conf")
+    assert done.returncode == 2 and "missing.conf" in done.stderr
+    assert vivarium("--check-config", "--config", tmp_path).returncode == 2
+
+
+# --- the rest -------------------------------------------------------------------------------------
+
+
+def test_version(service):
+    """One line, the same version as over HTTP."""
+    done = vivarium("--version")
+    assert done.returncode == 0
+    assert done.stdout == f"vivarium {service.get('/').data['version']}\n"
+
+
+def test_help():
+    """To standard output when asked for, to standard error otherwise."""
+    done = vivarium("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for word in ("serve", "run", "--check-config", "--version", "--timeout", "--json", "124"):
+        assert word in done.stdout
+    for arguments in ([], ["nonsense"], ["--nonsense"]):
+        done = vivarium(*arguments)
+        assert done.returncode == 2 and done.stdout == "" and "vivarium run" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["x"], ["--nonsense"], ["--ready-fd", "x"],
+                                       ["--ready-fd", "99"], ["--set", "workers=x"]])
+def test_serve_with_wrong_arguments(arguments):
+    """Nothing is started."""
+    done = vivarium("serve", "--config", CONF, *arguments)
+    assert done.returncode == 2 and done.stderr, done
+
+
+def test_serve_without_its_program(tmp_path):
+    """A template that is not there is an error with its name."""
+    done = vivarium("serve", "--config", CONF, "--set", f"runtime_dir={tmp_path}",
+                    "--set", f"template_program={tmp_path}/missing")
+    assert done.returncode == 1 and "missing" in done.stderr, done
+
+
+def test_paths_in_force_are_there():
+    """The shipped configuration names files that are there."""
+    text = vivarium("--check-config", "--config", CONF).stdout
+    for key in ("harness_dir", "seccomp_policy", "template_program"):
+        path = re.search(rf"^{key} = (.*)$", text, re.MULTILINE).group(1)
+        assert (TOP / path).exists(), key
