@@ -30,6 +30,23 @@ static void put_text(struct json_out *out, const char *key, struct answer_text t
 	json_out_string(out, text.data, text.length);
 }
 
+/*
+ * Words of an execution as one line. The harness makes one of them, but it may not be the harness
+ * that speaks.
+ */
+static void put_line(struct json_out *out, const char *key, struct answer_text text)
+{
+	char line[ERROR_TEXT_MAX_BYTES];
+	size_t i;
+
+	if (text.length > sizeof(line))
+		text.length = sizeof(line);
+	for (i = 0; i < text.length; i++)
+		line[i] = (unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f ? ' '
+										     : text.data[i];
+	put_text(out, key, (struct answer_text){.data = line, .length = text.length});
+}
+
 static void put_closing(struct json_out *out, const char *request_id)
 {
 	char timestamp[32];
@@ -81,10 +98,14 @@ struct answer_text answer_error_line(const struct answer_run *run, char *text, s
 	case VERDICT_EXIT:
 		if (run->error_text.length)
 			return run->error_text;
-		snprintf(text, size, "Script ended without returning from %.*s() (exit code %d)",
-			run->request->has_entry ? (int)run->request->entry.length : 4,
-			run->request->has_entry ? run->request->entry.data : "main",
-			verdict->exit_code);
+		if (run->request->has_entry)
+			snprintf(text, size,
+				"Script ended without returning from %.*s() (exit code %d)",
+				(int)run->request->entry.length, run->request->entry.data,
+				verdict->exit_code);
+		else
+			snprintf(text, size, "Script ended without reaching its end (exit code %d)",
+				verdict->exit_code);
 		break;
 	case VERDICT_NOT_JSON:
 		if (run->error_type.length)
@@ -164,7 +185,7 @@ static void put_cause(struct json_out *out, const struct answer_run *run)
 	json_out_key(out, "kind");
 	json_out_text(out, verdict_kind_word(verdict->kind));
 	if (run->error_type.length)
-		put_text(out, "type", run->error_type);
+		put_line(out, "type", run->error_type);
 	if (verdict->line) {
 		json_out_key(out, "line");
 		json_out_integer(out, verdict->line);
@@ -192,7 +213,7 @@ static void put_outcome(struct json_out *out, const struct answer_run *run)
 		json_out_raw(out, run->result.data, run->result.length);
 		return;
 	}
-	put_text(out, "error", answer_error_line(run, text, sizeof(text)));
+	put_line(out, "error", answer_error_line(run, text, sizeof(text)));
 	put_cause(out, run);
 	if (run->traceback.length)
 		put_text(out, "traceback", run->traceback);

@@ -95,6 +95,8 @@ static int finish(struct job_client *client, struct answer_run *run,
 		return -EPROTO;
 	memcpy(&run->verdict, frame->payload, sizeof(run->verdict));
 	run->verdict.template_name[sizeof(run->verdict.template_name) - 1] = '\0';
+	if (run->verdict.kind == VERDICT_OK && !run->result.length)
+		return -EPROTO; /* a value that did not come is no answer */
 	for (i = 0; i < collecting->count; i++)
 		collecting->places[i].text->data = client->texts.data + collecting->places[i].offset;
 	return 1;

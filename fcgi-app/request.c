@@ -137,8 +137,8 @@ static void take_timeout(struct parsing *parsing, const struct value *value)
 	if (value->type == JSON_SCAN_NULL)
 		return;
 	if (!read_number(value, &seconds) || seconds < 0.01 || seconds > most) {
-		snprintf(allowed, sizeof(allowed), "a number from 0.01 to %g", most);
-		snprintf(error, sizeof(error), "timeout must be a number of seconds from 0.01 to %g",
+		snprintf(allowed, sizeof(allowed), "a number from 0.01 to %.10g", most);
+		snprintf(error, sizeof(error), "timeout must be a number of seconds from 0.01 to %.10g",
 			most);
 		refuse(parsing, "timeout", value, error, allowed);
 		return;
@@ -154,8 +154,8 @@ static void take_memory(struct parsing *parsing, const struct value *value)
 	if (value->type == JSON_SCAN_NULL)
 		return;
 	if (!read_number(value, &mib) || mib != floor(mib) || mib < 16 || mib > most) {
-		snprintf(allowed, sizeof(allowed), "an integer from 16 to %g", most);
-		snprintf(error, sizeof(error), "memory must be an integer of MiB from 16 to %g",
+		snprintf(allowed, sizeof(allowed), "an integer from 16 to %.10g", most);
+		snprintf(error, sizeof(error), "memory must be an integer of MiB from 16 to %.10g",
 			most);
 		refuse(parsing, "memory", value, error, allowed);
 		return;

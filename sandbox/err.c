@@ -6,6 +6,7 @@
 
 int err_set(struct err *err, int code, const char *format, ...)
 {
+	const char *known = strerrordesc_np(code);
 	va_list arguments;
 	size_t used;
 
@@ -16,6 +17,7 @@ int err_set(struct err *err, int code, const char *format, ...)
 	vsnprintf(err->text, sizeof(err->text), format, arguments);
 	va_end(arguments);
 	used = strlen(err->text);
-	snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerrordesc_np(code));
+	snprintf(err->text + used, sizeof(err->text) - used, ": %s",
+		known ? known : "unknown error");
 	return -code;
 }

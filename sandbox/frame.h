@@ -61,7 +61,7 @@ struct frame_reader {
 
 /*
  * Reads once from fd into the buffer. sender: if not NULL, gets the writer's process id as the
- * kernel vouches for it (SO_PASSCRED, unix(7)), or 0.
+ * kernel vouches for it (unix(7); SO_PASSCRED must be on), or 0.
  * Returns the number of bytes, 0 at end of file, -EAGAIN when nothing is there now, -EMSGSIZE
  * when the peer's frame exceeds the cap, another negative errno.
  */

@@ -19,10 +19,12 @@ OK, EXCEPTION, EXIT, SYNTAX, NO_MAIN, NOT_JSON, TOO_LARGE, MEMORY, SIGNAL, TIME,
 LOST = {"kind": "exit", "exit_code": 1}  # the runner could not say how it went
 
 
-def failure(kind, line=0, code=0, name=b"", text=b"", trace=b"", lengths=None):
+def failure(kind, line=0, code=0, name=b"", text=b"", trace=b"", lengths=None,
+            asked=0):
     """A FAILURE payload as an expression for a script."""
     lengths = lengths or (len(name), len(text), len(trace))
-    return f"struct.pack('=IiiIII', {kind}, {line}, {code}, *{lengths}) + {name + text + trace!r}"
+    return (f"struct.pack('=IiiIIIQ', {kind}, {line}, {code}, *{lengths}, {asked})"
+            f" + {name + text + trace!r}")
 
 
 def says(data, afterwards="return 'own'"):
@@ -57,7 +59,7 @@ IGNORED = {
     "a million empty frames": "frame(9999) * 1000000",
     "4 MiB of nothing": "frame(9999, bytes(4 << 20))",
     "failure, empty": f"frame({FAILURE})",
-    "failure, header cut": f"frame({FAILURE}, bytes(23))",
+    "failure, header cut": f"frame({FAILURE}, bytes(31))",
     "failure, lengths too small":
         f"frame({FAILURE}, {failure(EXCEPTION, text=b'abc', lengths=(0, 0, 0))})",
     "failure, lengths too large":
@@ -174,8 +176,17 @@ def test_claims_that_are_believed(attack, kind, word):
     assert "line" not in answer.data["cause"]
 
 
+@pytest.mark.parametrize("asked", [1, 1 << 40, (1 << 64) - 1])
+def test_forged_size_of_an_allocation(attack, asked):
+    """The script's own word, and a number in the answer whatever it is."""
+    claim = failure(EXCEPTION, 0, 0, b"MemoryError", asked=asked)
+    cause = attack.verdict(says(f"frame({FAILURE}, {claim})"), memory=64).data["cause"]
+    assert (cause["kind"], cause["limit"], cause["unit"]) == ("memory", 64, "MiB")
+    assert cause["used"] == pytest.approx(asked / (1 << 20), abs=0.01)
+
+
 def test_forged_memory_error(attack):
-    """As good as a real one: limit and use are the worker's own numbers."""
+    """Without a size, limit and use are the worker's own numbers."""
     claim = failure(EXCEPTION, 0, 0, b"MemoryError")
     answer = attack.verdict(says(f"frame({FAILURE}, {claim})"), memory=64)
     assert answer.data["cause"]["kind"] == "memory"

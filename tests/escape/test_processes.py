@@ -166,10 +166,10 @@ def main():
 """,
     "forks that end": """
 def main():
+    first = os.getpid()
     while True:
-        if attempt(os.fork) == "done":
-            pass
-        if os.getpid() % 7 == 0:
+        attempt(os.fork)
+        if os.getpid() != first and os.getpid() % 7 == 0:
             os._exit(0)
 """,
     "threads": """

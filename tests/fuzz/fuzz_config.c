@@ -1,4 +1,5 @@
-/* Loads arbitrary text as a configuration; what is taken must print as a file that says the same. */
+/* Loads arbitrary text as a configuration; what is taken must print as a file that says the same.
+ */
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
@@ -43,7 +44,8 @@ static void check_round_trip(const struct config *config)
 	CHECK(load(text, length, &again, &err) == 0);
 	again_text = print(&again, &again_length);
 	CHECK(again_length == length && memcmp(again_text, text, length) == 0);
-	CHECK(again.cell_age_ms == config->cell_age_ms && again.max_timeout_ms == config->max_timeout_ms);
+	CHECK(again.cell_age_ms == config->cell_age_ms &&
+		again.max_timeout_ms == config->max_timeout_ms);
 	free(text);
 	free(again_text);
 }

@@ -7,8 +7,9 @@
 
 #include "fcgi-app/library_sets.h"
 
-static const char tree[] = "base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats "
-			   "net:base:ssl";
+static const char tree[] =
+	"base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats "
+	"net:base:ssl";
 
 static void check_sets(const struct library_sets *sets)
 {

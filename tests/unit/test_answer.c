@@ -11,14 +11,13 @@
 		.data = literal, .length = sizeof(literal) - 1                                     \
 	}
 #define USAGE                                                                                      \
-	"\"usage\": {\"queue_ms\": 0.100, \"fork_ms\": 0.000, \"wall_ms\": 3.200, "               \
+	"\"usage\": {\"queue_ms\": 0.100, \"fork_ms\": 0.000, \"wall_ms\": 3.200, "                \
 	"\"cpu_ms\": 2.900, \"memory_mb\": 4.1, \"template\": \"pandas\", \"parked\": true}, "
 #define CLOSING "\"timestamp\": \"NOW\", \"request_id\": \"id-1\"}"
 #define QUIET "\"stdout\": \"\", \"stderr\": \"\", "
 
 static char entry_name[] = "main";
-static struct request request = {
-	.entry = {.data = entry_name, .length = 4}, .has_entry = true};
+static struct request request = {.entry = {.data = entry_name, .length = 4}, .has_entry = true};
 static struct buffer body;
 
 static int free_body(void **state)
@@ -35,10 +34,8 @@ static struct answer_run make_run(struct verdict verdict)
 	verdict.memory_bytes = 4300000;
 	verdict.parked = 1;
 	snprintf(verdict.template_name, sizeof(verdict.template_name), "pandas");
-	return (struct answer_run){.verdict = verdict,
-		.queue_us = 100,
-		.request = &request,
-		.request_id = "id-1"};
+	return (struct answer_run){
+		.verdict = verdict, .queue_us = 100, .request = &request, .request_id = "id-1"};
 }
 
 static void check_strict_ascii(void)
@@ -118,14 +115,15 @@ static void test_exit(void **state)
 	run.error_type = (struct answer_text)SAY("SystemExit");
 	run.error_text = (struct answer_text)SAY("SystemExit: 3");
 	expect(&run, 400,
-		"{\"success\": false, \"error\": \"SystemExit: 3\", \"cause\": {\"kind\": \"exit\", "
+		"{\"success\": false, \"error\": \"SystemExit: 3\", \"cause\": {\"kind\": "
+		"\"exit\", "
 		"\"type\": \"SystemExit\", \"exit_code\": 3}, " QUIET USAGE CLOSING);
 }
 
 static void test_limits(void **state)
 {
-	struct answer_run run = make_run(
-		(struct verdict){.kind = VERDICT_TIME, .limit = 15000, .used = 15004});
+	struct answer_run run =
+		make_run((struct verdict){.kind = VERDICT_TIME, .limit = 15000, .used = 15004});
 
 	(void)state;
 	expect(&run, 408,
@@ -137,8 +135,8 @@ static void test_limits(void **state)
 		"{\"success\": false, \"error\": \"Script execution timed out: 31 seconds of CPU "
 		"time used\", \"cause\": {\"kind\": \"cpu\", \"limit\": 31.000, \"used\": 31.010, "
 		"\"unit\": \"s\"}, " QUIET USAGE CLOSING);
-	run = make_run((struct verdict){
-		.kind = VERDICT_MEMORY, .limit = 512 << 20, .used = 513 << 20});
+	run = make_run(
+		(struct verdict){.kind = VERDICT_MEMORY, .limit = 512 << 20, .used = 513 << 20});
 	expect(&run, 400,
 		"{\"success\": false, \"error\": \"Script execution failed: memory limit exceeded "
 		"(512 MiB)\", \"cause\": {\"kind\": \"memory\", \"limit\": 512.0, \"used\": 513.0, "
@@ -148,7 +146,8 @@ static void test_limits(void **state)
 	expect(&run, 400,
 		"{\"success\": false, \"error\": \"Return value of 'main' is 12582912 bytes of "
 		"JSON, over the limit of 4194304\", \"cause\": {\"kind\": \"result_too_large\", "
-		"\"limit\": 4194304, \"used\": 12582912, \"unit\": \"bytes\"}, " QUIET USAGE CLOSING);
+		"\"limit\": 4194304, \"used\": 12582912, \"unit\": \"bytes\"}, " QUIET USAGE
+			CLOSING);
 }
 
 static void test_signal(void **state)
@@ -200,10 +199,8 @@ static void test_internal(void **state)
 
 static void test_truncated_and_warnings(void **state)
 {
-	struct answer_run run = make_run((struct verdict){.kind = VERDICT_OK,
-		.stdout_dropped = 40960,
-		.stdout_at = 524288,
-		.unfinished = 1});
+	struct answer_run run = make_run((struct verdict){
+		.kind = VERDICT_OK, .stdout_dropped = 40960, .stdout_at = 524288, .unfinished = 1});
 	struct request odd = request;
 
 	(void)state;
@@ -216,8 +213,8 @@ static void test_truncated_and_warnings(void **state)
 		"{\"success\": true, \"result\": null, " QUIET
 		"\"truncated\": {\"stdout\": 40960, \"stdout_at\": 524288}, \"warnings\": "
 		"[\"unknown field: timeot\", \"unknown field: \\u00e9\\\"\\ufffd\", \"threads or "
-		"atexit handlers were still running after the value was there, and were ended\"], "
-		USAGE CLOSING);
+		"atexit handlers were still running after the value was there, and were "
+		"ended\"], " USAGE CLOSING);
 	run = make_run((struct verdict){.kind = VERDICT_OK, .stderr_dropped = 1});
 	run.result = (struct answer_text)SAY("1");
 	expect(&run, 200,
@@ -235,7 +232,8 @@ static void test_hostile_texts(void **state)
 	run.error_text = (struct answer_text)SAY("\"}\xF0\x9F\x90\x8D\\");
 	run.output = (struct answer_text)SAY("\x1b[0m\x80\xE2\x82\xAC\x7f");
 	expect(&run, 400,
-		"{\"success\": false, \"error\": \"\\\"}\\ud83d\\udc0d\\\\\", \"cause\": {\"kind\": "
+		"{\"success\": false, \"error\": \"\\\"}\\ud83d\\udc0d\\\\\", \"cause\": "
+		"{\"kind\": "
 		"\"exception\", \"type\": \"T\\u0000\\ufffd\", \"line\": 1}, \"stdout\": "
 		"\"\\u001b[0m\\ufffd\\u20ac\\u007f\", \"stderr\": \"\", " USAGE CLOSING);
 }
@@ -270,8 +268,8 @@ static void test_longest_texts(void **state)
 
 static void test_without_entry(void **state)
 {
-	struct answer_run run = make_run((struct verdict){
-		.kind = VERDICT_RESULT_TOO_LARGE, .limit = 1, .used = 2});
+	struct answer_run run =
+		make_run((struct verdict){.kind = VERDICT_RESULT_TOO_LARGE, .limit = 1, .used = 2});
 	struct request main_script = {.has_entry = false};
 	char text[600];
 	struct answer_text line;
@@ -302,7 +300,8 @@ static void test_refusals(void **state)
 
 	(void)state;
 	expect_refusal(REFUSAL_INVALID_REQUEST, "timeout must be \xC3\xA9", &refusal, 400,
-		"{\"success\": false, \"error\": \"timeout must be \\u00e9\", \"cause\": {\"kind\": "
+		"{\"success\": false, \"error\": \"timeout must be \\u00e9\", \"cause\": "
+		"{\"kind\": "
 		"\"invalid_request\", \"field\": \"timeout\", \"allowed\": \"a number from 0.01 to "
 		"300\", \"got\": \"\\\"\\ufffd...\"}, \"stdout\": \"\", " CLOSING);
 	expect_refusal(REFUSAL_NOT_FOUND, "no such path", NULL, 404,
@@ -346,8 +345,7 @@ static void test_server_timing(void **state)
 
 	(void)state;
 	answer_server_timing(&run, text, sizeof(text));
-	assert_string_equal(
-		text, "queue;dur=0.100, fork;dur=0.001, wall;dur=3.200, cpu;dur=2.900");
+	assert_string_equal(text, "queue;dur=0.100, fork;dur=0.001, wall;dur=3.200, cpu;dur=2.900");
 }
 
 static void test_exit_codes(void **state)
@@ -355,10 +353,10 @@ static void test_exit_codes(void **state)
 	(void)state;
 	for (uint32_t kind = 0; kind <= VERDICT_COUNT; kind++) {
 		const struct verdict verdict = {.kind = kind};
-		int expected = kind == VERDICT_OK				? 0
-			       : kind == VERDICT_TIME || kind == VERDICT_CPU	? 124
-			       : kind >= VERDICT_INTERNAL			? 125
-										: 1;
+		int expected = kind == VERDICT_OK			     ? 0
+			       : kind == VERDICT_TIME || kind == VERDICT_CPU ? 124
+			       : kind >= VERDICT_INTERNAL		     ? 125
+									     : 1;
 
 		assert_int_equal(answer_exit_code(&verdict), expected);
 	}

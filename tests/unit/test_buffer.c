@@ -81,6 +81,7 @@ static void test_reserve_uses_nothing(void **state)
 	assert_int_equal(buffer.length, 0);
 	assert_true(buffer.capacity >= 4096);
 	memset(buffer.data, 'x', 4096);
+	assert_int_equal(buffer_reserve(&buffer, 1), 0);
 	assert_int_equal(buffer_reserve(&buffer, 4097), -EMSGSIZE);
 	buffer_free(&buffer);
 }

@@ -40,8 +40,8 @@ static struct kept keep(const char *data, size_t length, size_t max_bytes, size_
 }
 
 /* Fails unless out is head and tail, with the rest of length bytes dropped between them. */
-static void expect(const char *data, size_t length, size_t max_bytes, const char *head,
-	const char *tail)
+static void expect(
+	const char *data, size_t length, size_t max_bytes, const char *head, const char *tail)
 {
 	for (size_t chunk = 1; chunk <= length + 1; chunk++) {
 		struct kept kept = keep(data, length, max_bytes, chunk);
@@ -140,8 +140,12 @@ static void test_cut_in_the_tail(void **state)
 static void test_cut_in_one_character(void **state)
 {
 	(void)state;
-	expect("abc\xF0\x9F\x90\x8D" "fg", 9, 8, "abc", "fg");
-	expect("abc\xE2\x82\xAC" "efg", 9, 8, "abc", "efg");
+	expect("abc\xF0\x9F\x90\x8D"
+	       "fg",
+		9, 8, "abc", "fg");
+	expect("abc\xE2\x82\xAC"
+	       "efg",
+		9, 8, "abc", "efg");
 }
 
 static void test_garbage_is_kept(void **state)
@@ -149,7 +153,12 @@ static void test_garbage_is_kept(void **state)
 	(void)state;
 	expect("\x80\x80\x80\x80.......", 11, 8, "\x80\x80\x80\x80", "....");
 	expect("abcd....\x80\x80\x80\x80", 12, 8, "abcd", "\x80");
-	expect("\xFF\xFE\xFF\xFE" "abcde", 9, 10, "\xFF\xFE\xFF\xFE" "abcde", "");
+	expect("\xFF\xFE\xFF\xFE"
+	       "abcde",
+		9, 10,
+		"\xFF\xFE\xFF\xFE"
+		"abcde",
+		"");
 }
 
 /* The same, another way: all of it is kept first, and cut afterwards. */
@@ -173,7 +182,8 @@ static struct kept naive(const char *data, size_t length, size_t max_bytes)
 			head -= byte >= 0xC0 ? back : 0;
 		break;
 	}
-	for (size_t i = 0; i < 3 && tail < length && ((unsigned char)data[tail] & 0xC0) == 0x80; i++)
+	for (size_t i = 0; i < 3 && tail < length && ((unsigned char)data[tail] & 0xC0) == 0x80;
+		i++)
 		tail++;
 	kept.at = head;
 	kept.dropped = tail - head;
@@ -199,8 +209,8 @@ static void expect_naive(const char *data, size_t length, size_t max_bytes, size
 
 static void test_random_bytes_against_model(void **state)
 {
-	static const unsigned char bytes[] = {'a', 'b', '\n', 0, 0x80, 0xBF, 0xC3, 0xA9, 0xE2, 0x82,
-		0xAC, 0xF0, 0x9F, 0x90, 0x8D, 0xFF};
+	static const unsigned char bytes[] = {'a', 'b', '\n', 0, 0x80, 0xBF, 0xC0, 0xC3, 0xA9, 0xE0,
+		0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x90, 0x8D, 0xFF};
 	uint64_t seed = 1;
 	char data[200];
 
@@ -210,8 +220,8 @@ static void test_random_bytes_against_model(void **state)
 
 		for (size_t j = 0; j < length; j++)
 			data[j] = (char)bytes[unit_random(&seed) % sizeof(bytes)];
-		expect_naive(data, length, 2 + unit_random(&seed) % 40 * 2,
-			1 + unit_random(&seed) % 64);
+		expect_naive(
+			data, length, 2 + unit_random(&seed) % 40 * 2, 1 + unit_random(&seed) % 64);
 	}
 }
 
@@ -233,7 +243,8 @@ static size_t whole_characters(const char *data, size_t length)
 /* Of text, both parts are whole characters, and no cut takes more than it must. */
 static void test_random_text(void **state)
 {
-	static const char *const characters[] = {"a", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x90\x8D"};
+	static const char *const characters[] = {
+		"a", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x90\x8D"};
 	uint64_t seed = 2;
 
 	(void)state;

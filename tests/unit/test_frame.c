@@ -87,8 +87,8 @@ static void test_append_refuses_whole(void **state)
 	assert_int_equal(frame_append(&line->out, FRAME_GO, NULL, 0), -EMSGSIZE);
 	assert_int_equal(line->out.length, HEADER + 3);
 	line->out.cap = 0;
-	assert_int_equal(frame_append(&line->out, FRAME_SCRIPT, "", (size_t)UINT32_MAX + 1),
-		-EMSGSIZE);
+	assert_int_equal(
+		frame_append(&line->out, FRAME_SCRIPT, "", (size_t)UINT32_MAX + 1), -EMSGSIZE);
 	assert_int_equal(line->out.length, HEADER + 3);
 }
 
@@ -122,8 +122,8 @@ static void test_byte_by_byte(void **state)
 		if (i == HEADER + 5)
 			expect_frame(line, FRAME_STDOUT, "hello", 5);
 		expect_none(line);
-		assert_int_equal(frame_reader_peek(&line->reader, &header),
-			i >= HEADER && i < HEADER + 5);
+		assert_int_equal(
+			frame_reader_peek(&line->reader, &header), i >= HEADER && i < HEADER + 5);
 		write_bytes(line, line->out.data + i, 1);
 		assert_int_equal(fill(line), 1);
 	}
@@ -169,6 +169,22 @@ static void test_cap(void **state)
 	expect_none(line);
 	assert_int_equal(fill(line), -EMSGSIZE);
 	assert_int_equal(line->reader.in.length, 100);
+}
+
+/* What is there already counts against the cap, and only that. */
+static void test_cap_in_pieces(void **state)
+{
+	struct line *line = *state;
+	char payload[92];
+
+	line->reader.in.cap = 100;
+	memset(payload, 'p', sizeof(payload));
+	frame_append(&line->out, FRAME_RESULT, payload, sizeof(payload));
+	write_bytes(line, line->out.data, 60);
+	assert_int_equal(fill(line), 60);
+	write_bytes(line, line->out.data + 60, 40);
+	assert_int_equal(fill(line), 40);
+	expect_frame(line, FRAME_RESULT, payload, sizeof(payload));
 }
 
 static void test_length_that_wraps(void **state)
@@ -228,6 +244,33 @@ static void test_wait(void **state)
 	assert_int_equal(frame.type, FRAME_GO);
 	shutdown(line->pair[0], SHUT_WR);
 	assert_int_equal(frame_reader_wait(&line->reader, line->pair[1], &frame), 0);
+}
+
+/* A writer that stops after every byte does not end the wait. */
+static void test_wait_for_bytes(void **state)
+{
+	struct line *line = *state;
+	struct frame frame;
+	pid_t child;
+	int status;
+
+	frame_append(&line->out, FRAME_GO, "ok", 2);
+	fcntl(line->pair[1], F_SETFL, 0);
+	child = fork();
+	if (!child) {
+		for (size_t i = 0; i < line->out.length; i++) {
+			usleep(2000);
+			if (write(line->pair[0], line->out.data + i, 1) != 1)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	assert_true(child > 0);
+	assert_int_equal(frame_reader_wait(&line->reader, line->pair[1], &frame), 1);
+	assert_int_equal(frame.type, FRAME_GO);
+	assert_memory_equal(frame.payload, "ok", 2);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
 }
 
 static void test_flush_keeps_what_is_left(void **state)
@@ -380,10 +423,12 @@ int main(void)
 		LINE_TEST(test_byte_by_byte),
 		LINE_TEST(test_peek_before_the_payload),
 		LINE_TEST(test_cap),
+		LINE_TEST(test_cap_in_pieces),
 		LINE_TEST(test_length_that_wraps),
 		LINE_TEST(test_end_of_file),
 		LINE_TEST(test_reset_forgets),
 		LINE_TEST(test_wait),
+		LINE_TEST(test_wait_for_bytes),
 		LINE_TEST(test_flush_keeps_what_is_left),
 		LINE_TEST(test_flush_to_nobody),
 		LINE_TEST(test_sender),

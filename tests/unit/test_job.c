@@ -31,8 +31,7 @@ static int decode(struct failure_header header, uint32_t length, struct failure 
 		assert_ptr_equal(failure->type, payload + sizeof(header));
 		assert_ptr_equal(failure->error, failure->type + header.type_bytes);
 		assert_ptr_equal(failure->traceback, failure->error + header.error_bytes);
-		assert_ptr_equal(
-			failure->traceback + header.traceback_bytes, payload + total);
+		assert_ptr_equal(failure->traceback + header.traceback_bytes, payload + total);
 	}
 	free(payload);
 	return r;
@@ -52,7 +51,11 @@ static void test_whole_failure(void **state)
 	(void)state;
 	/* not aligned, as in a frame */
 	memcpy(payload + 1, &header, sizeof(header));
-	memcpy(payload + 1 + sizeof(header), "SystemExit" "text" "trace", 19);
+	memcpy(payload + 1 + sizeof(header),
+		"SystemExit"
+		"text"
+		"trace",
+		19);
 	assert_int_equal(failure_decode(payload + 1, sizeof(header) + 19, &failure), 0);
 	assert_memory_equal(&failure.header, &header, sizeof(header));
 	assert_memory_equal(failure.type, "SystemExit", 10);
@@ -71,10 +74,8 @@ static void test_no_texts(void **state)
 
 static void test_every_prefix_and_excess_is_refused(void **state)
 {
-	const struct failure_header header = {.kind = VERDICT_EXCEPTION,
-		.type_bytes = 3,
-		.error_bytes = 4,
-		.traceback_bytes = 5};
+	const struct failure_header header = {
+		.kind = VERDICT_EXCEPTION, .type_bytes = 3, .error_bytes = 4, .traceback_bytes = 5};
 	struct failure failure;
 	char payload[sizeof(header) + 13] = {0};
 
@@ -96,8 +97,8 @@ static void test_only_claimable_kinds(void **state)
 
 	(void)state;
 	for (header.kind = 0; header.kind < 300; header.kind++) {
-		bool claimable = header.kind >= VERDICT_EXCEPTION &&
-				 header.kind <= VERDICT_NOT_JSON;
+		bool claimable =
+			header.kind >= VERDICT_EXCEPTION && header.kind <= VERDICT_NOT_JSON;
 
 		assert_int_equal(decode(header, 0, &failure), claimable ? 0 : -EPROTO);
 	}
@@ -155,8 +156,8 @@ static void test_sums_that_wrap(void **state)
 			.error_bytes = sizes[i][1],
 			.traceback_bytes = sizes[i][2]};
 
-		assert_int_equal(decode(header, sizes[i][0] + sizes[i][1] + sizes[i][2], &failure),
-			-EPROTO);
+		assert_int_equal(
+			decode(header, sizes[i][0] + sizes[i][1] + sizes[i][2], &failure), -EPROTO);
 	}
 }
 

@@ -60,6 +60,8 @@ static void test_parse(void **state)
 	assert_int_equal(library_sets_parse("a:a:json a-b_9:a:_x.Y", &sets, NULL), 0);
 	assert_string_equal(sets.set[0].modules, "json");
 	assert_string_equal(sets.set[1].name, "a-b_9");
+	assert_int_equal(library_sets_parse("a b:a", &sets, NULL), 0);
+	assert_string_equal(sets.set[1].modules, "");
 }
 
 static void test_parse_errors(void **state)
@@ -186,14 +188,18 @@ static void test_choose_by_most(void **state)
 	expect_choice("import requests, _ssl\nimport numpy\n", NET);
 	expect_choice("import numpy, scipy, pandas, matplotlib", PLOT);
 	expect_choice("import scipy\nimport requests\nimport numpy\n", SCIPY);
+	expect_choice("import requests, numpy", NUMPY); /* of equals the first */
+	assert_int_equal(library_sets_parse("a:a:json b:a:x c:b:y", &sets, NULL), 0);
+	expect_choice("import json", 0);
+	expect_choice("import json, x", 1);
 }
 
 static void test_what_is_no_import(void **state)
 {
 	static const char *const scripts[] = {"import", "import ", "from", "from ", "import\n",
 		"from \n", "importpandas", "import_pandas", "import_ pandas", "# import pandas",
-		"x = 'import pandas'", "print(pandas)", "import Pandas", "import pandas_", "import panda",
-		"import pandasx", "from . import pandas", "from .pandas import x",
+		"x = 'import pandas'", "print(pandas)", "import Pandas", "import pandas_",
+		"import panda", "import pandasx", "from . import pandas", "from .pandas import x",
 		"from os import pandas", "import os.pandas", "import \xC3\xA9, os", "import ,,,,,",
 		"import pandas2", "import lib", "import pyplot"};
 

@@ -118,8 +118,7 @@ static void test_wrong_sizes(void **state)
 		size_t count = MESSAGE_FDS_MAX;
 
 		assert_int_equal(message_send(pair[0], message, sizes[i], pair, 2), 0);
-		assert_int_equal(
-			message_receive(pair[1], &got, sizeof(got), fds, &count), -EPROTO);
+		assert_int_equal(message_receive(pair[1], &got, sizeof(got), fds, &count), -EPROTO);
 		assert_int_equal(count, 0);
 		assert_int_equal(unit_open_descriptors(), before);
 	}

@@ -69,8 +69,9 @@ static void expect_condition(const struct policy_rule *rule, size_t index, unsig
 
 static void test_nothing(void **state)
 {
-	static const char *const texts[] = {"", "\n", "\n\n\n", "# comment", "  \t \n#\n  # [x\n\r\n",
-		"[allow]", "[allow]\n", "[allow]\n[warden]\n[errno EPERM]\n"};
+	static const char *const texts[] = {"", "\n", "\n\n\n", "# comment",
+		"  \t \n#\n  # [x\n\r\n", "[allow]", "[allow]\n",
+		"[allow]\n[warden]\n[errno EPERM]\n"};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(texts); i++) {

@@ -108,7 +108,8 @@ static void test_null_is_the_default(void **state)
 static void test_all_fields(void **state)
 {
 	(void)state;
-	expect_valid(" \t\r\n{\"memory\":128.0,\"timeout\":2.5,\"entry\":\"run\",\"script\":\"x\"}\n");
+	expect_valid(
+		" \t\r\n{\"memory\":128.0,\"timeout\":2.5,\"entry\":\"run\",\"script\":\"x\"}\n");
 	expect_text(&request.script, "x");
 	expect_text(&request.entry, "run");
 	assert_int_equal(request.limits.timeout_ms, 2500);
@@ -146,8 +147,8 @@ static void test_numbers(void **state)
 		assert_int_equal(request.limits.cpu_s, timeouts[i].cpu_s);
 	}
 	for (size_t i = 0; i < COUNT(memories); i++) {
-		snprintf(body, sizeof(body), "{\"script\":\"x\",\"memory\":%s}",
-			memories[i].memory);
+		snprintf(
+			body, sizeof(body), "{\"script\":\"x\",\"memory\":%s}", memories[i].memory);
 		expect_valid(body);
 		assert_int_equal(request.limits.memory_mib, memories[i].mib);
 	}
@@ -215,8 +216,8 @@ static void test_numbers_refused(void **state)
 	}
 	for (size_t i = 0; i < COUNT(memories); i++) {
 		snprintf(body, sizeof(body), "{\"script\":\"x\",\"memory\":%s}", memories[i]);
-		expect_refused(&(struct refused){body, strlen(body), MEMORY_ERROR, "memory",
-			MEMORY_ALLOWED, memories[i]});
+		expect_refused(&(struct refused){
+			body, strlen(body), MEMORY_ERROR, "memory", MEMORY_ALLOWED, memories[i]});
 	}
 }
 
@@ -274,8 +275,8 @@ static void test_depth(void **state)
 		memset(body + used, '[', (size_t)depth - 1);
 		memset(body + used + depth - 1, ']', (size_t)depth - 1);
 		body[used + 2 * depth - 2] = '}';
-		assert_int_equal(
-			parse(body, (size_t)used + 2 * (size_t)depth - 1), depth <= 64 ? 0 : -EINVAL);
+		assert_int_equal(parse(body, (size_t)used + 2 * (size_t)depth - 1),
+			depth <= 64 ? 0 : -EINVAL);
 	}
 }
 
@@ -336,10 +337,12 @@ static void test_got_is_clipped(void **state)
 
 	(void)state;
 	for (int digits = 78; digits <= 83; digits++) {
-		snprintf(body, sizeof(body), "{\"script\":\"x\",\"timeout\":[%0*d]}", digits - 2, 0);
+		snprintf(
+			body, sizeof(body), "{\"script\":\"x\",\"timeout\":[%0*d]}", digits - 2, 0);
 		memset(strchr(body, '[') + 1, '1', (size_t)digits - 2);
 		assert_int_equal(parse(body, strlen(body)), -EINVAL);
-		assert_int_equal(strlen(refusal.got), digits <= CLIP_BYTES ? digits : CLIP_BYTES + 3);
+		assert_int_equal(
+			strlen(refusal.got), digits <= CLIP_BYTES ? digits : CLIP_BYTES + 3);
 		if (digits > CLIP_BYTES)
 			assert_string_equal(refusal.got + CLIP_BYTES, "...");
 	}
@@ -374,8 +377,7 @@ static void test_script_bytes(void **state)
 	(void)state;
 	expect_valid("{\"script\":\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\ud83d\\udc0d\xC3\xA9\"}");
 	assert_int_equal(request.script.length, 15);
-	assert_memory_equal(
-		request.script.data, "\"\\/\b\f\n\r\t\0\xF0\x9F\x90\x8D\xC3\xA9", 15);
+	assert_memory_equal(request.script.data, "\"\\/\b\f\n\r\t\0\xF0\x9F\x90\x8D\xC3\xA9", 15);
 }
 
 /* Nothing of one request is in the next. */
