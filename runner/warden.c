@@ -115,14 +115,17 @@ static int become_undumpable(struct warden *warden, struct err *err)
 	return prctl(PR_SET_DUMPABLE, 0) < 0 ? err_set(err, errno, "become undumpable") : 0;
 }
 
+/*
+ * Nothing else is blocked: what process 1 has no handler for is ignored, while blocked real-time
+ * signals would queue up, and count against everybody's RLIMIT_SIGPENDING.
+ */
 static int take_signals(struct warden *warden, struct err *err)
 {
-	sigset_t all, child;
+	sigset_t child;
 
-	sigfillset(&all);
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
-	if (sigprocmask(SIG_SETMASK, &all, NULL) < 0)
+	if (sigprocmask(SIG_SETMASK, &child, NULL) < 0)
 		return err_set(err, errno, "block signals");
 	warden->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
 	return warden->signals < 0 ? err_set(err, errno, "make a signalfd") : 0;

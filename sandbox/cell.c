@@ -26,6 +26,7 @@ enum {
 	LANE_MAX_BYTES = JOB_MAX_BYTES,
 	CHANNEL_MAX_BYTES = RESULT_MAX_BYTES + 64 * 1024,
 	OVERSIZED_MAX = 8, /* jobs for a smaller set before the cell changes to that */
+	LAST_READS = 2 * CHANNEL_MAX_BYTES / (64 * 1024), /* orphans may write for ever */
 	DRAIN_READS = 4, /* 64 KiB each: what a pipe holds, and some that comes meanwhile */
 };
 
@@ -575,10 +576,11 @@ static void handle_channel(struct cell *cell, uint32_t events)
 static void take_exit(struct cell *cell, const struct cell_report *report)
 {
 	uint32_t number = cell->run.number;
+	unsigned reads = LAST_READS;
 
 	if (report->execution != number)
 		return;
-	while (cell->source[CELL_SOURCE_CHANNEL].fd >= 0 && read_channel(cell) > 0)
+	while (reads-- && cell->source[CELL_SOURCE_CHANNEL].fd >= 0 && read_channel(cell) > 0)
 		;
 	if (cell->run.number != number)
 		return;

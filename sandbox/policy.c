@@ -2,10 +2,12 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/prctl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -27,12 +29,31 @@ static const struct constant {
 	{"S_IFMT", S_IFMT},
 	{"S_IFIFO", S_IFIFO},
 	{"S_IFREG", S_IFREG},
+	{"F_DUPFD", F_DUPFD},
+	{"F_DUPFD_CLOEXEC", F_DUPFD_CLOEXEC},
+	{"F_GETFD", F_GETFD},
+	{"F_SETFD", F_SETFD},
+	{"F_GETFL", F_GETFL},
+	{"F_SETFL", F_SETFL},
+	{"F_GETLK", F_GETLK},
+	{"F_SETLK", F_SETLK},
+	{"F_SETLKW", F_SETLKW},
+	{"F_OFD_GETLK", F_OFD_GETLK},
+	{"F_OFD_SETLK", F_OFD_SETLK},
+	{"F_OFD_SETLKW", F_OFD_SETLKW},
+	{"F_GETPIPE_SZ", F_GETPIPE_SZ},
 	{"TCGETS", TCGETS},
 	{"TIOCGWINSZ", TIOCGWINSZ},
 	{"FIONREAD", FIONREAD},
 	{"FIONBIO", FIONBIO},
 	{"FIOCLEX", FIOCLEX},
 	{"FIONCLEX", FIONCLEX},
+	{"PRIO_PROCESS", PRIO_PROCESS},
+	{"SOL_SOCKET", SOL_SOCKET},
+	{"SO_TYPE", SO_TYPE},
+	{"SO_ERROR", SO_ERROR},
+	{"SO_DOMAIN", SO_DOMAIN},
+	{"SO_PROTOCOL", SO_PROTOCOL},
 	{"PR_SET_NAME", PR_SET_NAME},
 	{"PR_GET_NAME", PR_GET_NAME},
 	{"PR_GET_DUMPABLE", PR_GET_DUMPABLE},

@@ -33,8 +33,8 @@ static void decide_by_claim(const struct verdict_facts *facts, struct verdict *v
 	verdict->exit_code = claim->header.exit_code & 0xff;
 	if (claims_memory_error(claim))
 		set_limit(verdict, VERDICT_MEMORY, (uint64_t)facts->limits->memory_mib << 20,
-			claim->header.asked_bytes ? claim->header.asked_bytes
-						  : facts->memory_bytes);
+			claim->header.asked_bytes > facts->memory_bytes ? claim->header.asked_bytes
+									: facts->memory_bytes);
 }
 
 static void decide_by_exit(const struct verdict_facts *facts, struct verdict *verdict)

@@ -178,11 +178,11 @@ def test_claims_that_are_believed(attack, kind, word):
 
 @pytest.mark.parametrize("asked", [1, 1 << 40, (1 << 64) - 1])
 def test_forged_size_of_an_allocation(attack, asked):
-    """The script's own word, and a number in the answer whatever it is."""
+    """The script's own word where it is more than was used, and a number whatever it is."""
     claim = failure(EXCEPTION, 0, 0, b"MemoryError", asked=asked)
     cause = attack.verdict(says(f"frame({FAILURE}, {claim})"), memory=64).data["cause"]
     assert (cause["kind"], cause["limit"], cause["unit"]) == ("memory", 64, "MiB")
-    assert cause["used"] == pytest.approx(asked / (1 << 20), abs=0.01)
+    assert asked / (1 << 20) - 0.1 <= cause["used"] <= max(asked / (1 << 20) + 0.1, 64)
 
 
 def test_forged_memory_error(attack):
