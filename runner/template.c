@@ -13,21 +13,19 @@
  * namespace, to give every cell an id of its own and nothing else. One thread, always. The tree of templates lives and dies as a
  * whole: a set that dies takes the first with it, whom the master replaces.
  */
-#include "runner/execution.h"
 #include "runner/python.h"
+#include "runner/scout.h"
+#include "runner/self_check.h"
 #include "runner/warden.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/clock.h"
-#include "sandbox/frame.h"
 #include "sandbox/identity.h"
-#include "sandbox/job.h"
 #include "sandbox/message.h"
 #include "sandbox/rlimits.h"
 #include "sandbox/scope.h"
 #include "sandbox/seccomp.h"
 #include "sandbox/tree.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -39,8 +37,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -197,92 +193,6 @@ static int start_interpreter(struct err *err)
 	return python_start(harness, length, err);
 }
 
-/* Reads "data" and "size" of /proc/self/statm, what job limits are counted on top of. */
-static int measure(struct warden_setup *warden, struct err *err)
-{
-	SCOPE_FD fd = openat(TEMPLATE_FD_PROC, "self/statm", O_RDONLY | O_CLOEXEC);
-	unsigned long long size, resident, shared, code, libraries, data;
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	char text[256] = "";
-
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
-		sscanf(text, "%llu %llu %llu %llu %llu %llu", &size, &resident, &shared, &code,
-			&libraries, &data) != 6)
-		return err_set(err, EIO, "read /proc/self/statm");
-	warden->address_bytes = size * page;
-	warden->data_bytes = data * page;
-	return 0;
-}
-
-/* What a fork would hand to scripts: no shared writable memory may be among it. */
-static int check_maps(struct err *err)
-{
-	int fd = openat(TEMPLATE_FD_PROC, "self/maps", O_RDONLY | O_CLOEXEC);
-	FILE *maps = fd < 0 ? NULL : fdopen(fd, "r");
-	char line[512], permissions[8];
-	int r = 0;
-
-	if (!maps)
-		return err_set(err, errno, "read /proc/self/maps");
-	while (!r && fgets(line, sizeof(line), maps)) {
-		if (sscanf(line, "%*s %7s", permissions) == 1 && permissions[1] == 'w' &&
-			permissions[3] == 's')
-			r = err_set(err, EPERM, "shared writable memory: %.150s", line);
-	}
-	fclose(maps);
-	return r;
-}
-
-static bool is_expected_fd(const struct template *template, int fd)
-{
-	size_t i;
-
-	if (fd <= TEMPLATE_FD_PROC || fd == (int)(TEMPLATE_FD_REQUESTS + template->self))
-		return true;
-	for (i = 0; i < template->child_count; i++) {
-		if (template->children[i] == fd)
-			return true;
-	}
-	return false;
-}
-
-/* Close-on-exec closes nothing where there is no exec: every descriptor must have its reason. */
-static int check_fds(const struct template *template, struct err *err)
-{
-	int fd = openat(TEMPLATE_FD_PROC, "self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-	char target[128] = "";
-	int r = 0;
-
-	if (!directory)
-		return err_set(err, errno, "list /proc/self/fd");
-	while (!r && (entry = readdir(directory))) {
-		if (entry->d_name[0] != '.' && atoi(entry->d_name) != dirfd(directory) &&
-			!is_expected_fd(template, atoi(entry->d_name))) {
-			if (readlinkat(dirfd(directory), entry->d_name, target,
-				    sizeof(target) - 1) < 0)
-				target[0] = '\0';
-			r = err_set(err, EPERM, "library set %s: stray descriptor %s (%s)",
-				template->set[template->self].name, entry->d_name, target);
-		}
-	}
-	closedir(directory);
-	return r;
-}
-
-/* fork(2) of a process with a second thread would copy that thread's locks and not the thread. */
-static int check_threads(struct err *err)
-{
-	struct stat status;
-
-	if (fstatat(TEMPLATE_FD_PROC, "self/task", &status, 0) < 0)
-		return err_set(err, errno, "look at /proc/self/task");
-	if (status.st_nlink != 3) /* one directory a thread, and "." and ".." */
-		return err_set(err, EPERM, "a library started a thread");
-	return 0;
-}
-
 static int load_set(struct template *template, struct err *err)
 {
 	struct set *set = &template->set[template->self];
@@ -294,78 +204,6 @@ static int load_set(struct template *template, struct err *err)
 }
 
 static _Noreturn void serve(struct template *template);
-
-/* --- the scout ----------------------------------------------------------------------------- */
-
-static int send_rehearsal(int channel, const struct set *set)
-{
-	const struct job_limits limits = {0};
-	struct buffer out = {0};
-	int r = frame_append(&out, FRAME_JOB, &limits, sizeof(limits));
-
-	if (!r)
-		r = frame_append(&out, FRAME_SCRIPT, set->typical, set->typical_bytes);
-	if (!r)
-		r = frame_append(&out, FRAME_ENTRY, "main", strlen("main"));
-	if (!r)
-		r = frame_append(&out, FRAME_GO, NULL, 0);
-	if (!r)
-		r = frame_flush(&out, channel);
-	buffer_free(&out);
-	return r;
-}
-
-/* In the scout: runs the typical script like a job, looks, and passes on what it saw. */
-static _Noreturn void scout(const struct set *set, int report)
-{
-	struct hot_pages *pages = malloc(sizeof(*pages));
-	struct err err = {0};
-	int pair[2], r = pages ? message_pair(SOCK_STREAM, pair) : -ENOMEM;
-
-	if (!r)
-		r = python_wake(&err);
-	if (!r)
-		r = send_rehearsal(pair[0], set);
-	if (!r)
-		r = execution_rehearse(pair[1], &err);
-	if (!r)
-		r = hot_pages_learn(TEMPLATE_FD_PROC, pages, &err);
-	if (r < 0 || write(report, pages, sizeof(*pages)) != (ssize_t)sizeof(*pages))
-		_exit(1);
-	_exit(0);
-}
-
-/* Without what a scout finds, executions are slower and nothing else: its failure is only told. */
-static void send_scout(struct template *template)
-{
-	const struct set *set = &template->set[template->self];
-	struct hot_pages *hot = &template->warden.hot;
-	int pipe_fds[2];
-	size_t got = 0;
-	ssize_t n = 0;
-	pid_t pid;
-
-	hot->count = 0;
-	if (!set->typical || pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return;
-	python_before_fork();
-	pid = fork();
-	if (!pid)
-		scout(set, pipe_fds[1]);
-	close(pipe_fds[1]);
-	while (pid > 0 && got < sizeof(*hot) &&
-		(n = read(pipe_fds[0], (char *)hot + got, sizeof(*hot) - got)) > 0)
-		got += (size_t)n;
-	close(pipe_fds[0]);
-	if (got != sizeof(*hot)) {
-		hot->count = 0;
-		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n",
-			set->name);
-	}
-	if (pid > 0)
-		waitpid(pid, NULL, 0);
-	python_after_fork_parent();
-}
 
 /* --- the tree of sets ---------------------------------------------------------------------- */
 
@@ -494,6 +332,27 @@ static _Noreturn void serve_requests(struct template *template)
 	}
 }
 
+/* Without what a scout finds, executions are slower and nothing else: its failure is only told. */
+static void send_scout(struct template *template)
+{
+	const struct set *set = &template->set[template->self];
+
+	template->warden.hot.count = 0;
+	if (set->typical && scout_send(TEMPLATE_FD_PROC, set->typical, set->typical_bytes,
+				    &template->warden.hot) < 0)
+		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n",
+			set->name);
+}
+
+static int check_oneself(const struct template *template, struct err *err)
+{
+	int expected[SETS_MAX + 3] = {TEMPLATE_FD_CONTROL, TEMPLATE_FD_PROC,
+		TEMPLATE_FD_REQUESTS + (int)template->self};
+
+	memcpy(expected + 3, template->children, template->child_count * sizeof(expected[0]));
+	return self_check_forkable(TEMPLATE_FD_PROC, expected, 3 + template->child_count, err);
+}
+
 static _Noreturn void serve(struct template *template)
 {
 	struct err err = {0};
@@ -505,13 +364,10 @@ static _Noreturn void serve(struct template *template)
 	if (!r)
 		send_scout(template);
 	if (!r)
-		r = measure(&template->warden, &err);
+		r = self_check_measure(TEMPLATE_FD_PROC, &template->warden.data_bytes,
+			&template->warden.address_bytes, &err);
 	if (!r)
-		r = check_maps(&err);
-	if (!r)
-		r = check_fds(template, &err);
-	if (!r)
-		r = check_threads(&err);
+		r = check_oneself(template, &err);
 	if (r < 0)
 		die(&err);
 	report(template, false, "");
