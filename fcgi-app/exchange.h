@@ -1,0 +1,52 @@
+/* One request in the hands of one thread: what handlers work with, and how they answer. */
+#ifndef VIVARIUM_EXCHANGE_H
+#define VIVARIUM_EXCHANGE_H
+
+#include "fcgi-app/answer.h"
+#include "fcgi-app/fcgi.h"
+#include "fcgi-app/front.h"
+#include "fcgi-app/job_client.h"
+#include "fcgi-app/pool.h"
+
+#include <stdatomic.h>
+
+enum {
+	EXCHANGE_KEEP_BYTES = 256 * 1024, /* memory that a buffer keeps between requests */
+};
+
+/* Shared by all threads. */
+struct dispatcher {
+	const struct front_setup *setup;
+	struct pool *pool;
+	atomic_bool draining;
+	uint64_t hash_seed; /* secret: keeps hostile keys from colliding */
+};
+
+/* What one thread works with, kept between requests. */
+struct exchange {
+	struct dispatcher *dispatcher;
+	struct fcgi *fcgi;
+	int wake; /* eventfd for the queue */
+	struct buffer body, answer;
+	struct request request;
+	struct job_client client;
+	const char *request_id;
+};
+
+/*
+ * Sends exchange->answer with the headers that every answer has. extra_headers: further lines, each
+ * ended by CR LF, or "".
+ */
+void exchange_respond(struct exchange *exchange, int status, const char *extra_headers);
+
+/* Answers without a run; refusal may be NULL. */
+void exchange_refuse(struct exchange *exchange, enum refusal kind, const char *error,
+	const struct request_refusal *refusal, const char *extra_headers);
+
+/* Handlers of the routes. */
+void execute_handle(struct exchange *exchange); /* POST /execute */
+void pages_handle_root(struct exchange *exchange); /* GET / */
+void pages_handle_health(struct exchange *exchange); /* GET /health */
+void pages_handle_live(struct exchange *exchange); /* GET /live */
+
+#endif

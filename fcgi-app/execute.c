@@ -1,0 +1,150 @@
+/* POST /execute: from the request to a job, to a cell, to an answer. */
+#include "fcgi-app/exchange.h"
+#include "sandbox/clock.h"
+#include "sandbox/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+	ATTEMPTS_MAX = 3, /* to get a job to a cell that lives */
+};
+
+/* "application/json", with no charset or with UTF-8; parameters as of RFC 9110, 8.3. */
+static bool is_json_type(const char *type)
+{
+	size_t span = strcspn(type, "; \t");
+
+	if (span != strlen("application/json") || strncasecmp(type, "application/json", span) != 0)
+		return false;
+	for (type += span; *type; type += strcspn(type, "; \t")) {
+		type += strspn(type, "; \t");
+		if (strncasecmp(type, "charset=", 8) != 0)
+			continue;
+		type += 8;
+		span = strcspn(type, "; \t");
+		if (!(span == 5 && strncasecmp(type, "utf-8", 5) == 0) &&
+			!(span == 7 && strncasecmp(type, "\"utf-8\"", 7) == 0))
+			return false;
+	}
+	return true;
+}
+
+/* Returns whether the body came and is of a kind that is read here; else it was refused. */
+static bool read_body(struct exchange *exchange)
+{
+	struct fcgi *fcgi = exchange->fcgi;
+	int r;
+
+	if (*fcgi_parameter(fcgi, "HTTP_CONTENT_ENCODING")) {
+		exchange_refuse(exchange, REFUSAL_UNSUPPORTED_MEDIA_TYPE,
+			"Content-Encoding is not supported: send the body as it is", NULL, "");
+		return false;
+	}
+	if (!is_json_type(fcgi_parameter(fcgi, "CONTENT_TYPE"))) {
+		exchange_refuse(exchange, REFUSAL_UNSUPPORTED_MEDIA_TYPE,
+			"Content-Type must be application/json, in UTF-8", NULL, "");
+		return false;
+	}
+	exchange->body.cap = BODY_MAX_BYTES;
+	r = fcgi_read_body(fcgi, &exchange->body);
+	if (r == -EMSGSIZE)
+		exchange_refuse(exchange, REFUSAL_PAYLOAD_TOO_LARGE, "Body is over the limit of 20 MiB", NULL,
+			"");
+	else if (r == -ENOMEM)
+		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+	return r == 0;
+}
+
+static bool parse_body(struct exchange *exchange)
+{
+	struct request_refusal refusal;
+	int r = request_parse(exchange->body.data ? exchange->body.data : "",
+		exchange->body.length, exchange->dispatcher->setup->config,
+		exchange->dispatcher->hash_seed, &exchange->request, &refusal);
+
+	if (r == -EINVAL)
+		exchange_refuse(exchange, REFUSAL_INVALID_REQUEST, refusal.error, &refusal, "");
+	else if (r < 0)
+		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+	return r == 0;
+}
+
+static bool acquire_cell(struct exchange *exchange, size_t *cell)
+{
+	struct dispatcher *dispatcher = exchange->dispatcher;
+	uint64_t deadline =
+		clock_now_us() + dispatcher->setup->config->queue_timeout_ms * UINT64_C(1000);
+	struct request *request = &exchange->request;
+	size_t wanted = library_sets_choose(
+		dispatcher->setup->sets, request->script.data, request->script.length);
+	int r = pool_acquire(dispatcher->pool, wanted, deadline,
+		fcgi_connection(exchange->fcgi), exchange->wake, cell);
+
+	request->limits.wanted_set = (uint32_t)wanted;
+	if (r == -EAGAIN)
+		exchange_refuse(exchange, REFUSAL_OVERLOADED, "Too many requests are waiting", NULL,
+			"Retry-After: 1\r\n");
+	else if (r == -ETIMEDOUT)
+		exchange_refuse(exchange, REFUSAL_OVERLOADED, "No execution became free in time", NULL,
+			"Retry-After: 1\r\n");
+	return r == 0;
+}
+
+static void answer_with(struct exchange *exchange, const struct answer_run *run)
+{
+	char timing[256], headers[512];
+	int status;
+
+	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
+	status = answer_run(run, &exchange->answer);
+	if (status < 0) {
+		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+		return;
+	}
+	answer_server_timing(run, timing, sizeof(timing));
+	snprintf(headers, sizeof(headers), "Server-Timing: %s\r\n%s", timing,
+		status == 408 ? "X-Should-Retry: false\r\n" : "");
+	exchange_respond(exchange, status, headers);
+}
+
+/* On one cell. Returns as job_client_run does, or -EAGAIN when the request was refused. */
+static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t begun_us)
+{
+	struct pool *pool = exchange->dispatcher->pool;
+	size_t cell;
+	int r;
+
+	if (!acquire_cell(exchange, &cell))
+		return -EAGAIN;
+	*run = (struct answer_run){.request = &exchange->request,
+		.request_id = exchange->request_id,
+		.queue_us = clock_now_us() - begun_us};
+	r = job_client_run(&exchange->client, pool_lane(pool, cell), pool_reader(pool, cell),
+		fcgi_connection(exchange->fcgi), &exchange->request, run);
+	pool_release(pool, cell, r < 0 && r != -ECANCELED);
+	return r;
+}
+
+/* A script runs at most once; a job that was lost before its script began may go elsewhere. */
+void execute_handle(struct exchange *exchange)
+{
+	struct answer_run run;
+	uint64_t begun_us = clock_now_us();
+	int r, attempts = ATTEMPTS_MAX;
+
+	if (!read_body(exchange) || !parse_body(exchange))
+		return;
+	do
+		r = run_once(exchange, &run, begun_us);
+	while (!r && run.verdict.unstarted && --attempts);
+	if (!r) {
+		answer_with(exchange, &run);
+	} else if (r != -ECANCELED && r != -EAGAIN) {
+		log_line("dispatcher", "%s: its worker is gone: %s", exchange->request_id,
+			strerror(-r));
+		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+	}
+}

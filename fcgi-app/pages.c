@@ -1,0 +1,104 @@
+/* What the service says about itself: GET /, /health and /live. */
+#include "fcgi-app/exchange.h"
+#include "fcgi-app/json_out.h"
+#include "fcgi-app/version.h"
+
+static void put_isolation(struct json_out *out)
+{
+	/* Every layer here was set up, or the service would not have started. */
+	static const struct {
+		const char *name;
+		bool on;
+	} layers[] = {{"user", true}, {"pid", true}, {"mount", true}, {"network", true},
+		{"ipc", true}, {"uts", true}, {"cgroup", true}, {"seccomp", true},
+		{"capabilities", true}, {"no_new_privs", true}, {"rlimits", true},
+		{"memory_cgroup", false}, {"pids_cgroup", false}};
+	size_t i;
+
+	json_out_key(out, "isolation");
+	json_out_begin(out, '{');
+	for (i = 0; i < sizeof(layers) / sizeof(layers[0]); i++) {
+		json_out_key(out, layers[i].name);
+		json_out_bool(out, layers[i].on);
+	}
+	json_out_end(out, '}');
+}
+
+static void put_member(struct json_out *out, const char *key, const char *value)
+{
+	json_out_key(out, key);
+	json_out_text(out, value);
+}
+
+static void put_pair(struct json_out *out, const char *key, const char *first, size_t first_value,
+	const char *second, size_t second_value)
+{
+	json_out_key(out, key);
+	json_out_begin(out, '{');
+	json_out_key(out, first);
+	json_out_integer(out, (int64_t)first_value);
+	json_out_key(out, second);
+	json_out_integer(out, (int64_t)second_value);
+	json_out_end(out, '}');
+}
+
+void pages_handle_health(struct exchange *exchange)
+{
+	struct dispatcher *dispatcher = exchange->dispatcher;
+	struct json_out out = {.buffer = &exchange->answer};
+	bool draining = atomic_load(&dispatcher->draining);
+	struct pool_counts counts;
+	char timestamp[32];
+	const char *error;
+
+	pool_count(dispatcher->pool, &counts);
+	answer_timestamp(timestamp);
+	error = draining ? "the service is stopping"
+			 : counts.down == counts.total ? "no cell can run a script" : NULL;
+	json_out_begin(&out, '{');
+	put_member(&out, "status", error ? "unhealthy" : "healthy");
+	if (error)
+		put_member(&out, "error", error);
+	put_member(&out, "timestamp", timestamp);
+	put_member(&out, "version", VIVARIUM_VERSION);
+	put_pair(&out, "workers", "total", counts.total, "busy", counts.busy);
+	put_pair(&out, "queue", "waiting", counts.waiting, "capacity", counts.capacity);
+	put_isolation(&out);
+	json_out_key(&out, "nsjail_config_exists"); /* clients of an earlier service look for it */
+	json_out_bool(&out, true);
+	json_out_end(&out, '}');
+	exchange_respond(exchange, error ? 503 : 200, error ? "Retry-After: 1\r\n" : "");
+}
+
+void pages_handle_live(struct exchange *exchange)
+{
+	struct json_out out = {.buffer = &exchange->answer};
+
+	json_out_begin(&out, '{');
+	put_member(&out, "status", "alive");
+	json_out_end(&out, '}');
+	exchange_respond(exchange, 200, "");
+}
+
+void pages_handle_root(struct exchange *exchange)
+{
+	static const char *const endpoints[] = {"POST /execute", "GET /", "GET /health", "GET /live"};
+	struct json_out out = {.buffer = &exchange->answer};
+	size_t i;
+
+	json_out_begin(&out, '{');
+	put_member(&out, "status", "ok");
+	put_member(&out, "service", "vivarium");
+	put_member(&out, "version", VIVARIUM_VERSION);
+	json_out_key(&out, "endpoints");
+	json_out_begin(&out, '[');
+	for (i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++)
+		json_out_text(&out, endpoints[i]);
+	json_out_end(&out, ']');
+	json_out_key(&out, "example");
+	json_out_begin(&out, '{');
+	put_member(&out, "script", "def main():\n    return 6 * 7");
+	json_out_end(&out, '}');
+	json_out_end(&out, '}');
+	exchange_respond(exchange, 200, "");
+}
