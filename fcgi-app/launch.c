@@ -159,7 +159,7 @@ static int take_id_range(uint32_t *host_base, struct err *err)
 /* --- the launcher's own life --------------------------------------------------------------- */
 
 /* Ends with the master's exit code; until then, what it is told it tells the master. */
-static int pass_signals(pid_t master, const sigset_t *signals)
+static int pass_signals(pid_t master, const sigset_t *signals, int failure_code)
 {
 	int number, status;
 
@@ -173,7 +173,7 @@ static int pass_signals(pid_t master, const sigset_t *signals)
 			return WEXITSTATUS(status);
 		log_line("launcher", "the master was killed by SIG%s",
 			sigabbrev_np(WTERMSIG(status)));
-		return 1;
+		return failure_code;
 	}
 }
 
@@ -225,5 +225,5 @@ int launch(struct master_setup *setup, struct err *err)
 	}
 	if (setup->ready >= 0)
 		close(setup->ready);
-	return pass_signals(master, &signals);
+	return pass_signals(master, &signals, setup->failure_code);
 }

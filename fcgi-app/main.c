@@ -164,7 +164,8 @@ static int serve(int argc, char **argv)
 	struct master_setup setup = {.config = &options.config,
 		.sets = &sets,
 		.front_name = "dispatcher",
-		.front = dispatcher_main};
+		.front = dispatcher_main,
+		.failure_code = 1};
 	int r = parse_options(&options, argc, argv, common_options);
 
 	if (r)
@@ -302,6 +303,7 @@ static int run(int argc, char **argv)
 		.front_name = "run",
 		.front = run_command_front,
 		.job = &job,
+		.failure_code = EXIT_RUN_INTERNAL,
 		.front_is_all = true};
 	int r = parse_options(&options, argc, argv, run_options);
 

@@ -83,6 +83,11 @@ static void end(struct master *master, int code)
 		master->exit_code = code;
 }
 
+static void end_in_failure(struct master *master)
+{
+	end(master, master->setup->failure_code);
+}
+
 /* --- lanes --------------------------------------------------------------------------------- */
 
 /* A worker or front that is just dying fails to take its end; its successor gets another. */
@@ -390,7 +395,7 @@ static void note_death(struct master *master, struct child *child, const char *n
 	child->retry_us = now + wait;
 	if (!master->serving) {
 		log_line("master", "%s %s: the service does not start", name, how);
-		end(master, 1);
+		end_in_failure(master);
 		return;
 	}
 	log_line("master", "%s %s; it is started again in %llu ms", name, how,
@@ -401,7 +406,8 @@ static void note_front_death(struct master *master, int status)
 {
 	if (master->draining || master->setup->front_is_all) {
 		master->front.pid = 0;
-		end(master, WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+		end(master,
+			WIFEXITED(status) ? WEXITSTATUS(status) : master->setup->failure_code);
 		return;
 	}
 	note_death(master, &master->front, master->setup->front_name, status);
@@ -479,7 +485,7 @@ static void start_workers(struct master *master)
 	if (r < 0) {
 		log_line("master", "start workers and %s: %s", master->setup->front_name,
 			strerror(-r));
-		end(master, 1);
+		end_in_failure(master);
 		return;
 	}
 	snprintf(text, sizeof(text), "%zu workers with %zu cells each started",
@@ -540,7 +546,7 @@ static void handle_worker(struct master *master, size_t number)
 		log_line("master", "cell %u is down: %s", report.cell, report.text);
 	if (!report.is_up && !master->serving) {
 		log_line("master", "a cell cannot be built: the service does not start");
-		end(master, 1);
+		end_in_failure(master);
 	}
 	begin_serving(master);
 }
@@ -616,7 +622,7 @@ static void check_time(struct master *master)
 	if (!master->serving && now >= master->begun_us + START_MAX_US) {
 		log_line("master", "not ready after %d s: the service does not start",
 			START_MAX_US / 1000000);
-		end(master, 1);
+		end_in_failure(master);
 	}
 	if (master->draining && now >= master->drain_until_us)
 		end(master, 0);
@@ -697,7 +703,7 @@ int master_main(const struct master_setup *setup)
 	int r;
 
 	if (!master)
-		return 1;
+		return setup->failure_code;
 	master->setup = setup;
 	r = begin(master, &err);
 	if (!r) {
@@ -707,7 +713,7 @@ int master_main(const struct master_setup *setup)
 	}
 	if (r < 0) {
 		log_line("master", "%s", err.text);
-		return 1;
+		return setup->failure_code;
 	}
 	while (master->exit_code < 0)
 		turn(master);

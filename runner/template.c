@@ -388,7 +388,7 @@ static int set_up(struct template *template, struct err *err)
 		r = enter_tree(err);
 	if (!r)
 		r = identity_become(template->ranged ? IDENTITY_TEMPLATE : 0,
-			template->ranged ? keep : 0, err);
+			template->ranged ? keep : CAPABILITY(CAP_SETFCAP), err);
 	/* maps and oom_score_adj of a process that is not dumpable belong to root */
 	if (!r && prctl(PR_SET_DUMPABLE, 1) < 0)
 		r = err_set(err, errno, "stay readable for oneself");

@@ -70,7 +70,10 @@ static int keep_two_descriptors(struct warden *warden, struct err *err)
 
 static int take_cell_identity(struct warden *warden, struct err *err)
 {
-	return identity_become(warden->request->uid, 0, err);
+	uint32_t uid = warden->request->uid;
+
+	/* whoever maps its namespace's 0 into another one must have had this when it made that */
+	return identity_become(uid, uid ? 0 : CAPABILITY(CAP_SETFCAP), err);
 }
 
 static int make_namespaces(struct warden *warden, struct err *err)

@@ -42,7 +42,7 @@ class Answer:
 class Service:
     """A running instance, started by deploy/run.sh; keyword arguments become --set key=value."""
 
-    def __init__(self, user=None, **settings):
+    def __init__(self, **settings):
         self.host = "127.0.0.1"
         self.port = free_port()
         self.log_path = tempfile.NamedTemporaryFile(prefix="vivarium-test-", delete=False).name
@@ -53,8 +53,13 @@ class Service:
                            BUILD=str(BUILD), ACCESS_LOG="off")
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
                                         stdout=open(self.log_path, "w"), stderr=subprocess.STDOUT,
-                                        start_new_session=True, user=user)
-        self._await_ready()
+                                        start_new_session=True)
+        try:
+            self._await_ready()
+        except BaseException:
+            self.stop()
+            os.unlink(self.log_path)
+            raise
 
     def _await_ready(self):
         deadline = time.monotonic() + 120

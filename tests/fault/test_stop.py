@@ -10,8 +10,8 @@ import time
 import pytest
 
 from conftest import BUILD, CONF, TOP, free_port
-from supervision import (TRIVIAL, Flight, Footprint, Tree, answers_again, eventually, kill, mounts,
-                         sleeper, standing_cells, take_off)
+from supervision import (TRIVIAL, Flight, Footprint, Tree, answers_again, eventually, is_gone, kill,
+                         mounts, standing_cells, take_off)
 
 
 @pytest.fixture
@@ -150,11 +150,15 @@ def test_kill_of_the_script_that_started_it(instance):
     take_off(instance, seconds=60)
     instance.process.kill()
     instance.process.wait(5)
-    remaining = eventually(lambda: not [
-        left for left in footprint.remains()
-        if left != footprint.directory and str(footprint.directory) not in str(left)], 15)
-    assert remaining, footprint.remains()
-    shutil.rmtree(footprint.directory, ignore_errors=True)
+
+    def left():
+        return [one for one in footprint.remains() if str(footprint.directory) not in str(one)]
+    try:
+        assert eventually(lambda: not left(), 15), left()
+    finally:
+        if not is_gone(footprint.tree.launcher):
+            kill(footprint.tree.launcher)
+        shutil.rmtree(footprint.directory, ignore_errors=True)
 
 
 def test_two_instances(make_service):
