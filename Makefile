@@ -60,7 +60,7 @@ TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
 PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
-.PHONY: all programs run tests test test-only bench fuzz fuzz-run clean \
+.PHONY: all programs run tests test test-only test-debian bench fuzz fuzz-run clean \
 	packages-build packages-run packages-test packages-bench packages-fuzz
 
 all: packages-build
@@ -121,6 +121,12 @@ test: packages-run packages-test packages-build
 test-only: packages-run packages-test packages-build
 	@umask 022 && $(MAKE) --no-print-directory tests
 	@VIVARIUM_BUILD="$(abspath $(BUILD))" $(PYTHON) tests/run.py $(TESTS)
+
+# In an empty Debian root, as root: make test-debian RELEASE=trixie
+RELEASE ?= trixie
+test-debian:
+	@deploy/packages.sh ensure debian
+	@tests/debian/run.sh $(RELEASE)
 
 # --- Measurements
 
