@@ -130,7 +130,7 @@ test-debian:
 
 # --- Measurements
 
-$(BUILD)/fork_limit: tests/bench/fork_limit.c $(filter-out %/template.o %/warden.o %/execution.o,$(TEMPLATE_OBJECTS))
+$(BUILD)/fork_limit: tests/bench/fork_limit.c $(filter-out %/template.o %/warden.o %/execution.o %/scout.o,$(TEMPLATE_OBJECTS))
 	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) $(PYTHON_CFLAGS) -o $@ $^ $(PYTHON_LIBS) $(SECCOMP_LIBS) -pie
 
 bench: packages-run packages-bench all
