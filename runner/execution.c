@@ -207,12 +207,11 @@ int execution_rehearse(int channel, struct err *err)
 
 _Noreturn void execution_main(const struct execution_setup *setup)
 {
-	struct parked_report parked = {.data_bytes = setup->data_bytes};
 	struct job job = {0};
 	struct err err = {0};
 
 	jail_oneself(setup);
-	send_frame(EXECUTION_FD_CHANNEL, FRAME_PARKED, &parked, sizeof(parked));
+	send_frame(EXECUTION_FD_CHANNEL, FRAME_PARKED, NULL, 0);
 	receive_job(EXECUTION_FD_CHANNEL, &job);
 	if (limit_job(setup, &job.limits, &err) < 0) {
 		dprintf(STDERR_FILENO, "vivarium: %s\n", err.text);

@@ -437,8 +437,7 @@ static void take_parked(struct cell *cell, const struct frame *frame, pid_t send
 
 	if (cell->state != CELL_FORKING)
 		return; /* forged */
-	r = frame->length == sizeof(struct parked_report) ? cell_run_note_parked(cell, sender)
-							   : -EPROTO;
+	r = frame->length == 0 ? cell_run_note_parked(cell, sender) : -EPROTO;
 	if (r < 0) {
 		note_trouble(cell, "see the new execution", -r);
 		fire(cell, CELL_EVENT_LOST);

@@ -62,10 +62,6 @@ struct step_failure {
 	char name[32]; /* the step's name, NUL-terminated */
 };
 
-struct parked_report {
-	uint64_t data_bytes; /* private writable memory of the warm interpreter, for the log */
-};
-
 /* A worker's whole account of one execution, in its own numbers. */
 struct verdict {
 	uint32_t kind; /* enum verdict_kind */
