@@ -75,6 +75,6 @@ int scout_send(int proc, const char *typical, size_t length, struct hot_pages *h
 	python_after_fork_parent();
 	if (got == sizeof(*hot))
 		return 0;
-	hot->count = 0;
+	hot->written.count = hot->read.count = 0;
 	return -EIO;
 }

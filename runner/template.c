@@ -13,6 +13,7 @@
  * namespace, to give every cell an id of its own and nothing else. One thread, always. The tree of templates lives and dies as a
  * whole: a set that dies takes the first with it, whom the master replaces.
  */
+#include "runner/image.h"
 #include "runner/python.h"
 #include "runner/scout.h"
 #include "runner/self_check.h"
@@ -332,16 +333,20 @@ static _Noreturn void serve_requests(struct template *template)
 	}
 }
 
-/* Without what a scout finds, executions are slower and nothing else: its failure is only told. */
-static void send_scout(struct template *template)
+/* Without what a scout finds, executions are slower and nothing else: its failure is told. */
+static int send_scout(struct template *template, struct err *err)
 {
 	const struct set *set = &template->set[template->self];
 
-	template->warden.hot.count = 0;
-	if (set->typical && scout_send(TEMPLATE_FD_PROC, set->typical, set->typical_bytes,
-				    &template->warden.hot) < 0)
+	if (!set->typical)
+		return 0;
+	if (scout_send(TEMPLATE_FD_PROC, set->typical, set->typical_bytes, &template->warden.hot) <
+		0) {
 		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n",
 			set->name);
+		return 0;
+	}
+	return hot_pages_arrange(TEMPLATE_FD_PROC, &template->warden.hot, err);
 }
 
 static int check_oneself(const struct template *template, struct err *err)
@@ -359,10 +364,12 @@ static _Noreturn void serve(struct template *template)
 	int r = python_settle(&err);
 
 	if (!r)
+		r = image_take(TEMPLATE_FD_PROC, &err);
+	if (!r)
 		r = fork_children(template, &err);
 	close_other_requests(template);
 	if (!r)
-		send_scout(template);
+		r = send_scout(template, &err);
 	if (!r)
 		r = self_check_measure(TEMPLATE_FD_PROC, &template->warden.data_bytes,
 			&template->warden.address_bytes, &err);

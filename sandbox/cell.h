@@ -57,7 +57,7 @@ struct cell_run { /* the execution in flight */
 	int status_file; /* its /proc/PID/status; owned */
 	pid_t pid; /* as this process sees it; for its CPU clock only */
 	uint64_t base_cpu_us; /* when the job was handed over */
-	uint64_t base_peak_kib; /* when parked */
+	uint64_t base_peak_kib, base_own_peak_kib; /* when parked */
 	uint64_t started_us; /* CLOCK_MONOTONIC */
 	bool was_parked; /* before the job was complete */
 	bool has_value, bad_value, timed_out, unfinished, exited;

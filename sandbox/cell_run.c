@@ -58,26 +58,44 @@ static uint64_t cpu_now_us(const struct cell_run *run)
 	return (uint64_t)used.tv_sec * 1000000u + (uint64_t)used.tv_nsec / 1000u;
 }
 
-/* "VmHWM: n kB" of /proc/PID/status: the peak resident set; 0 when the process has let go. */
-static uint64_t peak_now_kib(const struct cell_run *run)
+static uint64_t above(uint64_t value, uint64_t base)
 {
+	return value > base ? value - base : 0;
+}
+
+/* "name: n kB" of /proc/PID/status; 0 where there is no such line. */
+static uint64_t status_kib(const char *status, const char *name)
+{
+	const char *line = strstr(status, name);
+
+	return line ? strtoull(line + strlen(name), NULL, 10) : 0;
+}
+
+/* Of a living process, in KiB; 0 when it has let go of its memory. */
+struct resident {
+	uint64_t peak_kib; /* all of it */
+	uint64_t own_peak_kib; /* less what it now maps of files: the template's image, and code */
+};
+
+static struct resident resident_now(const struct cell_run *run)
+{
+	struct resident resident = {0};
 	char text[2048];
 	ssize_t n = pread(run->status_file, text, sizeof(text) - 1, 0);
-	unsigned long long kib = 0;
-	const char *line;
 
 	if (n <= 0)
-		return 0;
+		return resident;
 	text[n] = '\0';
-	line = strstr(text, "\nVmHWM:");
-	if (line)
-		sscanf(line, "\nVmHWM: %llu", &kib);
-	return kib;
+	resident.peak_kib = status_kib(text, "\nVmHWM:");
+	resident.own_peak_kib = above(resident.peak_kib,
+		status_kib(text, "\nRssFile:") + status_kib(text, "\nRssShmem:"));
+	return resident;
 }
 
 int cell_run_note_parked(struct cell *cell, pid_t pid)
 {
 	struct cell_run *run = &cell->run;
+	struct resident resident;
 	char path[32];
 
 	if (pid <= 0)
@@ -87,7 +105,9 @@ int cell_run_note_parked(struct cell *cell, pid_t pid)
 	run->status_file = openat(cell->environment->proc, path, O_RDONLY | O_CLOEXEC);
 	if (run->status_file < 0)
 		return -errno;
-	run->base_peak_kib = peak_now_kib(run);
+	resident = resident_now(run);
+	run->base_peak_kib = resident.peak_kib;
+	run->base_own_peak_kib = resident.own_peak_kib;
 	return 0;
 }
 
@@ -115,19 +135,16 @@ int cell_run_keep_value(struct cell *cell, const char *text, uint32_t length)
 	return buffer_append(&cell->run.value, text, length);
 }
 
-static uint64_t above(uint64_t value, uint64_t base)
-{
-	return value > base ? value - base : 0;
-}
-
 static void measure(const struct cell_run *run, struct verdict_facts *facts)
 {
 	uint64_t cpu_us = run->exited ? run->exit_cpu_us : cpu_now_us(run);
-	uint64_t peak_kib = run->exited ? run->exit_peak_kib : peak_now_kib(run);
+	uint64_t peak_kib = run->exited
+				    ? above(run->exit_peak_kib, run->base_peak_kib)
+				    : above(resident_now(run).own_peak_kib, run->base_own_peak_kib);
 
 	facts->wall_us = clock_now_us() - run->started_us;
 	facts->cpu_us = above(cpu_us, run->base_cpu_us);
-	facts->memory_bytes = above(peak_kib, run->base_peak_kib) * 1024;
+	facts->memory_bytes = peak_kib * 1024;
 }
 
 static int append_stream(struct cell *cell, enum frame_type type, struct capture *capture,

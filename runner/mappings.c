@@ -1,0 +1,101 @@
+#include "runner/mappings.h"
+
+#include "sandbox/scope.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+	LIST_STEP = 256,
+	PAGEMAP_ENTRIES = 512, /* read at a time */
+};
+
+/* A line of maps; false for what the kernel maps by itself. */
+static bool parse_line(const char *line, struct mapping *mapping)
+{
+	unsigned long start, end;
+	char permissions[8];
+	int path = 0;
+
+	if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %n", &start, &end, permissions, &path) != 3 ||
+		strncmp(line + path, "[v", 2) == 0)
+		return false;
+	*mapping = (struct mapping){.start = start,
+		.end = end,
+		.protection = (permissions[0] == 'r' ? PROT_READ : 0) |
+			      (permissions[1] == 'w' ? PROT_WRITE : 0) |
+			      (permissions[2] == 'x' ? PROT_EXEC : 0),
+		.is_private = permissions[3] == 'p',
+		.is_object = line[path] == '/' && strncmp(line + path, "/memfd:", 7) != 0,
+		.is_stack = strncmp(line + path, "[stack]", 7) == 0};
+	return true;
+}
+
+static int add(struct mappings *mappings, const struct mapping *mapping)
+{
+	struct mapping *list = mappings->list;
+
+	if (mappings->count % LIST_STEP == 0) {
+		list = realloc(list, (mappings->count + LIST_STEP) * sizeof(*list));
+		if (!list)
+			return -ENOMEM;
+		mappings->list = list;
+	}
+	list[mappings->count++] = *mapping;
+	return 0;
+}
+
+int mappings_read(int proc, struct mappings *mappings, struct err *err)
+{
+	int fd = openat(proc, "self/maps", O_RDONLY | O_CLOEXEC);
+	FILE *maps = fd < 0 ? NULL : fdopen(fd, "r");
+	struct mapping mapping;
+	char line[512];
+	int r = 0;
+
+	*mappings = (struct mappings){0};
+	if (!maps)
+		return err_set(err, errno, "read /proc/self/maps");
+	while (!r && fgets(line, sizeof(line), maps)) {
+		if (parse_line(line, &mapping))
+			r = add(mappings, &mapping);
+	}
+	fclose(maps);
+	if (r < 0) {
+		mappings_free(mappings);
+		return err_set(err, -r, "keep /proc/self/maps");
+	}
+	return 0;
+}
+
+void mappings_free(struct mappings *mappings)
+{
+	free(mappings->list);
+	*mappings = (struct mappings){0};
+}
+
+int mapping_visit_pages(int pagemap, const struct mapping *mapping,
+	int (*visit)(uintptr_t page, uint64_t entry, void *context), void *context)
+{
+	size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE), want, i;
+	uint64_t entries[PAGEMAP_ENTRIES];
+	uintptr_t at = mapping->start;
+	ssize_t n;
+	int r = 0;
+
+	while (at < mapping->end && !r) {
+		want = (mapping->end - at) / page_bytes;
+		if (want > PAGEMAP_ENTRIES)
+			want = PAGEMAP_ENTRIES;
+		n = pread(pagemap, entries, want * sizeof(*entries),
+			(off_t)(at / page_bytes * sizeof(*entries)));
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		for (i = 0; i < (size_t)n / sizeof(*entries) && !r; i++, at += page_bytes)
+			r = visit(at, entries[i], context);
+	}
+	return r;
+}
