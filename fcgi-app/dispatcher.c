@@ -3,10 +3,10 @@
  * to lose: no privilege, no file system, no network, a user and a PID namespace of its own. It
  * holds two listening sockets, which only nginx may connect to, and a lane for each cell.
  *
- * libfcgi binds a thread to a connection for as long as its request takes. So each of the two
- * sockets has threads of its own, and /health is never behind a slow script; and there are as many
- * threads for /execute as requests may run or wait, made when they are first needed. The main
- * thread listens to the master and to the news of the lanes.
+ * libfcgi binds a thread to a connection for as long as that lasts. So each of the two sockets has
+ * threads of its own, and /health is never behind a slow script; and there are as many threads for
+ * /execute as requests may run or wait, made when they are first needed, besides those that wait on
+ * a connection that nginx keeps. The main thread listens to the master and to the news of the lanes.
  */
 #include "fcgi-app/exchange.h"
 #include "sandbox/log.h"
@@ -27,7 +27,7 @@
 enum {
 	THREADS_RESERVE = 16, /* beyond those that run or wait: they say 503 */
 	THREADS_CONTROL = 16,
-	THREADS_IDLE_LEAST = 2, /* one more is made when fewer are waiting for a request */
+	THREADS_IDLE_LEAST = 2, /* one more is made when fewer are waiting for a connection */
 	THREAD_STACK_BYTES = 256 * 1024,
 };
 
@@ -35,8 +35,8 @@ enum {
 struct thread_group {
 	struct dispatcher *dispatcher;
 	int listener;
-	size_t most;
-	atomic_size_t all, idle, busy;
+	size_t most; /* of those that do not wait on a kept connection */
+	atomic_size_t all, kept, idle, busy;
 };
 
 struct service {
@@ -100,7 +100,7 @@ static int add_thread(struct thread_group *group)
 	pthread_t thread;
 	int r;
 
-	if (atomic_fetch_add(&group->all, 1) >= group->most) {
+	if (atomic_fetch_add(&group->all, 1) >= group->most + atomic_load(&group->kept)) {
 		atomic_fetch_sub(&group->all, 1);
 		return 0;
 	}
@@ -117,12 +117,44 @@ static int add_thread(struct thread_group *group)
 static void serve_one(struct exchange *exchange, struct thread_group *group)
 {
 	atomic_fetch_add(&group->busy, 1);
-	if (atomic_fetch_sub(&group->idle, 1) <= THREADS_IDLE_LEAST)
-		add_thread(group); /* a failure leaves requests to the threads there are */
 	handle_request(exchange);
 	fcgi_finish(exchange->fcgi);
 	atomic_fetch_sub(&group->busy, 1);
+}
+
+/* Somebody always waits for a connection. A failure leaves it to the threads there are. */
+static void keep_idle_threads(struct thread_group *group)
+{
+	if (atomic_load(&group->idle) < THREADS_IDLE_LEAST)
+		add_thread(group);
+}
+
+static bool wait_kept(struct exchange *exchange, struct thread_group *group)
+{
+	bool comes;
+
+	atomic_fetch_add(&group->kept, 1);
+	keep_idle_threads(group);
+	comes = fcgi_wait_kept(exchange->fcgi);
+	atomic_fetch_sub(&group->kept, 1);
+	return comes;
+}
+
+/* Takes a connection and serves what comes over it. Returns 0, or a negative errno at the end. */
+static int serve_connection(struct exchange *exchange, struct thread_group *group)
+{
+	int r;
+
 	atomic_fetch_add(&group->idle, 1);
+	r = fcgi_accept(exchange->fcgi);
+	atomic_fetch_sub(&group->idle, 1);
+	if (r < 0)
+		return r;
+	keep_idle_threads(group);
+	do
+		serve_one(exchange, group);
+	while (wait_kept(exchange, group) && fcgi_accept(exchange->fcgi) == 0);
+	return 0;
 }
 
 static void *thread_main(void *argument)
@@ -133,10 +165,8 @@ static void *thread_main(void *argument)
 		.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 
 	if (exchange.fcgi && exchange.wake >= 0) {
-		atomic_fetch_add(&group->idle, 1);
-		while (fcgi_accept(exchange.fcgi) == 0)
-			serve_one(&exchange, group);
-		atomic_fetch_sub(&group->idle, 1);
+		while (serve_connection(&exchange, group) == 0)
+			;
 	}
 	if (exchange.fcgi)
 		fcgi_free(exchange.fcgi);

@@ -135,6 +135,11 @@ void execute_handle(struct exchange *exchange)
 	uint64_t begun_us = clock_now_us();
 	int r, attempts = ATTEMPTS_MAX;
 
+	if (atomic_load(&exchange->dispatcher->draining)) { /* it came over a kept connection */
+		exchange_refuse(exchange, REFUSAL_OVERLOADED, "The service is stopping", NULL,
+			"Retry-After: 1\r\n");
+		return;
+	}
 	if (!read_body(exchange) || !parse_body(exchange))
 		return;
 	do

@@ -2,10 +2,12 @@
 
 #include <errno.h>
 #include <fcgiapp.h>
+#include <poll.h>
 #include <stdlib.h>
 
 struct fcgi {
 	FCGX_Request request;
+	bool is_read; /* the body, to its end */
 };
 
 int fcgi_init(void)
@@ -30,10 +32,27 @@ void fcgi_free(struct fcgi *fcgi)
 	free(fcgi);
 }
 
+bool fcgi_wait_kept(struct fcgi *fcgi)
+{
+	struct pollfd watched = {.fd = fcgi->request.ipcFd, .events = POLLIN | POLLRDHUP};
+	int r;
+
+	if (fcgi->request.ipcFd < 0)
+		return false;
+	do
+		r = poll(&watched, 1, -1);
+	while (r < 0 && errno == EINTR);
+	if (r > 0 && watched.revents == POLLIN)
+		return true;
+	FCGX_Free(&fcgi->request, 1);
+	return false;
+}
+
 int fcgi_accept(struct fcgi *fcgi)
 {
 	int r = FCGX_Accept_r(&fcgi->request);
 
+	fcgi->is_read = false;
 	return r < 0 ? -ECONNABORTED : 0;
 }
 
@@ -54,7 +73,10 @@ int fcgi_read_body(struct fcgi *fcgi, struct buffer *body)
 		if (r < 0)
 			return r;
 	}
-	return FCGX_GetError(fcgi->request.in) ? -EPROTO : 0;
+	if (FCGX_GetError(fcgi->request.in))
+		return -EPROTO;
+	fcgi->is_read = true;
+	return 0;
 }
 
 int fcgi_connection(const struct fcgi *fcgi)
@@ -69,5 +91,7 @@ void fcgi_write(struct fcgi *fcgi, const char *data, size_t length)
 
 void fcgi_finish(struct fcgi *fcgi)
 {
+	if (!fcgi->is_read)
+		fcgi->request.keepConnection = 0; /* what is left of the body would be the next request */
 	FCGX_Finish_r(&fcgi->request);
 }

@@ -4,6 +4,8 @@
 
 #include "sandbox/buffer.h"
 
+#include <stdbool.h>
+
 struct fcgi;
 
 /*
@@ -17,7 +19,13 @@ struct fcgi *fcgi_new(int listener);
 void fcgi_free(struct fcgi *fcgi);
 
 /*
- * Waits for a request. Returns 0, or a negative errno when the socket was shut down or broke.
+ * Waits on the connection of the request before, if the web server keeps it (FCGI_KEEP_CONN).
+ * Returns whether the next request comes over it; false: there is none, or it was closed.
+ */
+bool fcgi_wait_kept(struct fcgi *fcgi);
+
+/*
+ * Waits for a request, on a kept connection or a new one. Returns 0, or a negative errno when the socket was shut down or broke.
  * Whatever this request's parameters point to dies at fcgi_finish.
  */
 int fcgi_accept(struct fcgi *fcgi);
@@ -37,7 +45,7 @@ int fcgi_connection(const struct fcgi *fcgi);
 /* Queues length bytes of the answer, header first. */
 void fcgi_write(struct fcgi *fcgi, const char *data, size_t length);
 
-/* Sends the answer and ends the request. */
+/* Sends the answer and ends the request; a connection whose body was not read is closed. */
 void fcgi_finish(struct fcgi *fcgi);
 
 #endif
