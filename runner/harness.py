@@ -7,7 +7,8 @@ script's own value and words.
 
 import os
 
-_postponed_hooks = []
+_hooks = []  # of libraries that the template imports: see _postpone_fork_hooks
+_hooks_wanted = False
 _register_at_fork = os.register_at_fork
 
 
@@ -15,11 +16,21 @@ def _postpone_fork_hooks(**hooks):
     """os.register_at_fork while the template is made: what libraries ask for is kept for later.
 
     The fork that makes an execution needs none of it, but each hook that runs touches memory that
-    then has to be copied. Forks of the script itself get them all (see wake).
+    then has to be copied. Forks of the script itself run them all.
     """
-    _postponed_hooks.append(hooks)
+    _hooks.append(hooks)
 
 
+def _run_hooks(kind, hooks):
+    if _hooks_wanted:
+        for each in hooks:
+            if kind in each:
+                each[kind]()
+
+
+_register_at_fork(before=lambda: _run_hooks("before", reversed(_hooks)),
+                  after_in_parent=lambda: _run_hooks("after_in_parent", _hooks),
+                  after_in_child=lambda: _run_hooks("after_in_child", _hooks))
 os.register_at_fork = _postpone_fork_hooks  # before threading and its like are imported
 
 import atexit
@@ -27,6 +38,7 @@ import builtins
 import gc
 import importlib.machinery
 import io
+import json
 import linecache
 import signal
 import struct
@@ -34,8 +46,6 @@ import sys
 import threading
 import traceback
 import types
-from json import JSONEncoder
-
 import _random
 import _vivarium
 
@@ -79,6 +89,7 @@ def prepare():
 
 def import_modules(names):
     """Imports a comma-separated list."""
+    os.register_at_fork = _postpone_fork_hooks
     for name in filter(None, names.split(",")):
         __import__(name)
 
@@ -135,6 +146,7 @@ def settle():
     global _template_handlers
     _template_handlers = atexit._ncallbacks()
     linecache.clearcache()
+    os.register_at_fork = _register_at_fork
     gc.collect()
     gc.freeze()
 
@@ -143,10 +155,9 @@ def settle():
 
 def wake():
     """No two executions may draw the same numbers; nothing may think it is in another process."""
+    global _hooks_wanted
     modules = sys.modules
-    os.register_at_fork = _register_at_fork
-    for hooks in _postponed_hooks:
-        _register_at_fork(**hooks)
+    _hooks_wanted = True
     threading.main_thread()._set_native_id()
     if "random" in modules:
         _reseed_random(modules["random"]._inst)
@@ -388,22 +399,41 @@ def _plain_keys(value):
     return value
 
 
-_ENCODER = JSONEncoder(allow_nan=False, default=_plain_scalar)
+# What JSONEncoder(allow_nan=False, default=_plain_scalar).encode makes anew for each value.
+_markers = {}
+_to_chunks = json.encoder.c_make_encoder(_markers, _plain_scalar, json.encoder.c_encode_basestring_ascii,
+                                         None, ": ", ", ", False, False, False)
+
+
+def _encode_plain(value):
+    try:
+        return "".join(_to_chunks(value, 0))
+    except BaseException:
+        _markers.clear()  # of containers that were left half-way
+        raise
 
 
 def _dumps(value):
     try:
-        return _ENCODER.encode(value)
+        return _encode_plain(value)
     except TypeError as error:
         if "numpy" not in sys.modules or not str(error).startswith("keys must be"):
             raise
-    return _ENCODER.encode(_plain_keys(value))
+    return _encode_plain(_plain_keys(value))
+
+
+def _to_bytes(value):
+    """Its JSON in ASCII; a second try has the memory that is kept in reserve."""
+    try:
+        return _dumps(value).encode("ascii")
+    except MemoryError:
+        _vivarium.spare_memory()
+        return _dumps(value).encode("ascii")
 
 
 def _encode(value, entry):
-    _vivarium.spare_memory()
     try:
-        text = _dumps(value).encode("ascii")
+        text = _to_bytes(value)
         wrong = _vivarium.scan(text)
         if wrong is None:
             return Outcome(value=text)
@@ -412,6 +442,7 @@ def _encode(value, entry):
         return _exception(failure)
     except BaseException as failure:
         error = failure
+    _vivarium.spare_memory()
     what = "Return value of '%s'" % entry if entry is not None else "Value of the last expression"
     return Outcome(_vivarium.NOT_JSON, type_name=_type_name(error),
                    error="%s: %s is not JSON serializable: %s" % (

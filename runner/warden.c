@@ -258,13 +258,11 @@ static void obey(struct warden *warden, const struct cell_order *order, const in
 {
 	switch ((enum cell_order_type)order->type) {
 	case CELL_ORDER_FORK:
-		if (warden->execution || count != 3)
+		if (count != 3)
 			fail("order", EPROTO);
-		fork_execution(warden, order->execution, fds);
-		return;
-	case CELL_ORDER_END:
 		sweep(warden);
 		restore_tmp(warden);
+		fork_execution(warden, order->execution, fds);
 		return;
 	case CELL_ORDER_TRACE:
 		if (warden->execution && order->execution == warden->execution_number)

@@ -113,6 +113,7 @@ static int order(struct cell *cell, enum cell_order_type type, const int *fds, s
 		cell->source[CELL_SOURCE_CONTROL].fd, &message, sizeof(message), fds, count);
 }
 
+/* The warden first ends what is left of the execution before. */
 static void act_fork(struct cell *cell)
 {
 	int ends[3], i, r;
@@ -223,20 +224,12 @@ static bool changes_set(struct cell *cell)
 static void act_discard(struct cell *cell)
 {
 	bool changes = changes_set(cell);
-	int r;
 
 	cell_job_reset(cell);
-	if (changes || is_worn(cell)) {
+	if (changes || is_worn(cell))
 		fire(cell, CELL_EVENT_WORN);
-		return;
-	}
-	r = order(cell, CELL_ORDER_END, NULL, 0);
-	if (r < 0) {
-		note_trouble(cell, "order the end of an execution", -r);
-		fire(cell, CELL_EVENT_LOST);
-		return;
-	}
-	act_fork(cell);
+	else
+		act_fork(cell);
 }
 
 /* What was printed before the end is in the pipes by now; then the answer, then the sweep. */

@@ -21,8 +21,8 @@ struct template_request {
 };
 
 enum cell_order_type {
-	CELL_ORDER_FORK = 1, /* with three descriptors: channel, stdout, stderr */
-	CELL_ORDER_END, /* kill and reap all that runs in the cell, restore /tmp */
+	/* kill and reap all that runs, restore /tmp, fork; three descriptors: channel, stdout, stderr */
+	CELL_ORDER_FORK = 1,
 	CELL_ORDER_TRACE, /* send CELL_TRACE_SIGNAL to the execution, if it is still there */
 };
 
