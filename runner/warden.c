@@ -184,37 +184,45 @@ static void report_exit(const struct warden *warden, int status, const struct ru
 	message_send(WARDEN_FD_CONTROL, &report, sizeof(report), NULL, 0);
 }
 
-/* Reaps whoever has ended, orphans included; options as of wait4(2). Returns wait4's result. */
-static pid_t reap_one(struct warden *warden, int options)
-{
-	struct rusage usage;
-	int status;
-	pid_t pid = wait4(-1, &status, options, &usage);
-
-	if (pid > 0 && pid == warden->execution) {
-		report_exit(warden, status, &usage);
-		warden->execution = 0;
-	}
-	return pid;
-}
-
+/* Reaps whoever has ended, orphans included. */
 static void handle_signals(struct warden *warden)
 {
 	struct signalfd_siginfo info;
+	struct rusage usage;
+	int status;
+	pid_t pid;
 
 	while (read(warden->signals, &info, sizeof(info)) > 0)
 		;
-	while (reap_one(warden, WNOHANG) > 0)
-		;
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		if (pid == warden->execution) {
+			report_exit(warden, status, &usage);
+			warden->execution = 0;
+		}
+	}
 }
 
-/* Ends all that runs in the cell; until nobody is left, who might have forked meanwhile. */
+/*
+ * Ends all that runs in the cell. Whoever the execution leaves behind becomes a child of process 1;
+ * kill(-1) looks at every process of the machine, so it is called when there is somebody, and until
+ * there is nobody who might have forked meanwhile.
+ */
 static void sweep(struct warden *warden)
 {
-	warden->execution = 0; /* its end was ordered: nobody asks how it came */
-	do
-		kill(-1, SIGKILL);
-	while (reap_one(warden, 0) > 0 || errno == EINTR);
+	pid_t pid = warden->execution;
+
+	warden->execution = 0; /* its end is ordered: nobody asks how it came */
+	if (pid) {
+		kill(pid, SIGKILL);
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	while ((pid = waitpid(-1, NULL, WNOHANG)) >= 0 || errno == EINTR) {
+		if (pid == 0) {
+			kill(-1, SIGKILL);
+			waitpid(-1, NULL, 0);
+		}
+	}
 	if (errno != ECHILD)
 		fail("sweep", errno);
 }
