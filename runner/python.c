@@ -9,6 +9,7 @@
 
 #include <malloc.h>
 #include <signal.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -160,7 +161,25 @@ static PyObject *vivarium_refused_bytes(PyObject *self, PyObject *unused)
 	return PyLong_FromSize_t(refused_bytes);
 }
 
+/* draw(address, bytes): fills memory of the interpreter's own with random bytes. */
+static PyObject *vivarium_draw(PyObject *self, PyObject *arguments)
+{
+	unsigned long long address;
+	Py_ssize_t bytes, at, n;
+
+	(void)self;
+	if (!PyArg_ParseTuple(arguments, "Kn", &address, &bytes))
+		return NULL;
+	for (at = 0; at < bytes; at += n) {
+		n = getrandom((char *)(uintptr_t)address + at, (size_t)(bytes - at), 0);
+		if (n < 0)
+			return PyErr_SetFromErrno(PyExc_OSError);
+	}
+	Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+	{"draw", vivarium_draw, METH_VARARGS, "draw(address, bytes): random bytes in place"},
 	{"send", vivarium_send, METH_VARARGS, "send(type, payload): one frame to the worker"},
 	{"scan", vivarium_scan, METH_VARARGS, "scan(text): None or what is wrong with the JSON"},
 	{"refused_bytes", vivarium_refused_bytes, METH_NOARGS, "size of the last failed allocation"},
