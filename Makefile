@@ -111,7 +111,7 @@ $(BUILD)/tests/%: tests/%.c $(LIBRARY)
 
 -include $(C_TESTS:=.d)
 
-tests: programs $(C_TESTS)
+tests: programs bench-programs $(C_TESTS)
 
 test: packages-run packages-test packages-build
 	@umask 022 && $(MAKE) --no-print-directory tests
