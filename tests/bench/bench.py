@@ -111,8 +111,6 @@ def parser():
     p.add_argument("--connections", type=counts, metavar="LIST", help="default 1,8,64,256")
     p.add_argument("--tools", type=words(("wrk", "ab")), metavar="LIST", help="default wrk,ab")
     p.add_argument("--duration", type=positive, metavar="S", help="of each load (default 2)")
-    p.add_argument("--open-duration", type=positive, metavar="S", help="of each open loop "
-                   "(default 7)")
     p.add_argument("--repetitions", type=positive, metavar="N", help="default 3")
     p.add_argument("--quick", action="store_true",
                    help="some 90 s: trivial and pandas, 1 and 8 connections, wrk alone, once")
@@ -133,7 +131,6 @@ def parse_options(arguments):
     o.connections = o.connections or ([1, 8] if o.quick else [1, 8, 64, 256])
     o.tools = o.tools or (["wrk"] if o.quick else ["wrk", "ab"])
     o.duration = o.duration or 2
-    o.open_duration = o.open_duration or (3 if o.quick else 7)
     o.repetitions = o.repetitions or (1 if o.quick else 3)
     o.programs = os.path.abspath(o.programs)
     o.expected = {script: least for script in ("trivial", "pandas")
@@ -279,7 +276,7 @@ def explain(bench):
                "each request; latency is that of all answers that came in time: where it would be "
                "longer than the load lasts, the figure flatters the service")
     bench.note(f"wrk loads for {o.duration} s, ab for {max(1, o.duration // measure.AB_SHARE)} s; "
-               f"{measure.SLOW_STRETCH} times that for bwrap with "
+               f"wrk {measure.SLOW_STRETCH} times that for bwrap with "
                f"{' and '.join(measure.SLOW_SCRIPTS)}, because answers under way at the end are "
                "not counted")
     if o.quick:

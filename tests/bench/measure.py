@@ -10,10 +10,12 @@ import load
 import records
 import services
 
-# Requests a second of the open loops: a tenth of what the machine can do, or less, so that no
-# request meets another. The second number is for slow rivals.
-RATES = {"trivial": (150, 8), "numpy": (100, 5), "pandas": (50, 1), "matplotlib": (6, 1)}
-WARM_UP_S = 2
+# The open loops: (requests a second, how many), so slow that no request meets another, and so many
+# that three repetitions have a p99.9 where that can be had. The second pair is for slow rivals.
+OPEN_LOOPS = {"trivial": ((150, 400), (12, 24)), "numpy": ((100, 400), (5, 15)),
+              "pandas": ((70, 350), (2, 8)), "matplotlib": ((6, 18), (2, 6))}
+QUICK_DIVISOR = 3
+WARM_UP_S = 1
 SLOWEST_KEPT = 20
 # CPU time of a load is believed where those under way at its end, which are not counted, are few.
 REQUESTS_PER_CONNECTION = 50
@@ -44,8 +46,8 @@ def measure_unloaded(bench, repetition):
 
 
 def open_run(bench, service, script):
-    rate = RATES[script][service.slow]
-    count = max(5, rate * bench.options.open_duration)
+    rate, count = OPEN_LOOPS[script][service.slow]
+    count //= QUICK_DIVISOR if bench.options.quick else 1
     # First as long as it takes until what is prepared has followed the traffic.
     bench.tools.open_loop(service, script, rate, rate * WARM_UP_S)
     service.is_idle(timeout_s=3)
@@ -76,11 +78,11 @@ def latencies(times_ms):
 # -- closed loops: throughput
 
 def load_duration(options, service, script, tool):
-    """ab gets less of the time than wrk. More where few answers come: those still under way at the
-    end are not counted, and with a few answers in all that would cost a slow rival much."""
-    duration_s = options.duration if tool == "wrk" else max(1, options.duration // AB_SHARE)
-    stretch = service.slow and script in SLOW_SCRIPTS
-    return duration_s * (SLOW_STRETCH if stretch else 1)
+    """ab gets less of the time than wrk. wrk more where few answers come: those still under way at
+    the end are not counted, and with a few answers in all that would cost a slow rival much."""
+    if tool == "ab":
+        return max(1, options.duration // AB_SHARE)
+    return options.duration * (SLOW_STRETCH if service.slow and script in SLOW_SCRIPTS else 1)
 
 
 def measure_load(bench, repetition):
@@ -125,7 +127,7 @@ def limit_run(bench, script, loops):
     samples = os.path.join(services.HERE, "..", "..", "runner", "samples")
     sets = [f"{modules}={os.path.join(samples, name + '.py')}"
             for name, modules in LIMIT_SETS[script].items()]
-    forks = LIMIT_FORKS[script] // (5 if bench.options.quick else 1)
+    forks = LIMIT_FORKS[script] // (QUICK_DIVISOR if bench.options.quick else 1)
     command = [os.path.join(bench.options.programs, "fork_limit"),
                os.path.join(samples, "..", "harness.py"), str(forks), str(loops), *sets]
     try:

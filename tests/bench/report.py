@@ -160,8 +160,8 @@ def memory_table(records):
                      r.spread(r.column(runs, "tables_mb"))])
     for state in ("idle", starts.WARM_SCRIPT):
         grown = starts.growth(records, state)
-        libraries = "no libraries" if state == "idle" else state
-        for i, what in enumerate((f"each parked execution, {libraries}", "each further worker")):
+        kind = "as started" if state == "idle" else f"with {state}"
+        for i, what in enumerate((f"each parked execution, {kind}", "each further worker")):
             if grown and (state == "idle" or i == 0):
                 rows.append([r.SUBJECT, what, r.spread([pair[i] for pair in grown]), ""])
     return table("Memory, MB (PSS: shared pages counted once)",

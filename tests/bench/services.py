@@ -15,7 +15,8 @@ import proctree
 
 PYTHON = "/usr/bin/python3"
 HERE = os.path.dirname(os.path.abspath(__file__))
-IDLE_STEP_S = 0.2
+IDLE_STEP_S = 0.1
+IDLE_CPU_S = 0.015    # one tick
 HEALTH_STEP_S = 0.005
 KILL_AFTER_S = 5
 RIVAL_STOP_S = 0.2
@@ -131,7 +132,7 @@ class Service:
         while time.monotonic() < end:
             time.sleep(IDLE_STEP_S)
             now = self.cpu_seconds()
-            if now - before <= 0.02:
+            if now - before <= IDLE_CPU_S:
                 return True
             before = now
         return False

@@ -23,9 +23,9 @@ import records
 import services
 
 PAUSE_S = {"matplotlib": 0.3}
-USUAL_PAUSE_S = 0.06
-REQUESTS = {"matplotlib": 12}
-USUAL_REQUESTS = 40
+USUAL_PAUSE_S = 0.04
+REQUESTS = {"matplotlib": 8}
+USUAL_REQUESTS = 25
 TRACER_TIMEOUT_S = 60
 
 # Appended to the script: what it returns is when it began and ended.
