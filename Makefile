@@ -3,7 +3,7 @@
 #   make                     build (MODE=release)
 #   make run                 PORT=8080 LISTEN=127.0.0.1 CONF=conf/vivarium.conf
 #   make test                all tests
-#   make bench               against the usual architecture, on this machine
+#   make bench               against the usual architecture, on this machine; BENCH=--quick
 #   make MODE=debug|asan|coverage|fuzz
 #
 # Packages that are missing are installed by apt, where that is allowed (deploy/packages.sh).
