@@ -168,7 +168,7 @@ class Bench:
         self.contenders = self.choose_contenders()
 
     def choose_contenders(self):
-        """{name: function that makes a fresh one} of all that can be started any number of times."""
+        """{name: function that makes a fresh one} of all that can be started again and again."""
         o, found = self.options, {}
         if o.start and "{port}" in o.start:
             found[records.SUBJECT] = functools.partial(services.vivarium, o.start, None,

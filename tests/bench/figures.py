@@ -130,7 +130,8 @@ def connections(plt, records):
         axes.set_xlabel(f"connections, {script} script")
         axes.set_ylabel("answers a second")
         axes.grid(color="#dddddd", lw=0.6)
-    all_axes[0][0].legend(frameon=False, fontsize=9)
+    all_axes[0][0].legend(frameon=False, fontsize=9, ncol=3, loc="lower left",
+                          bbox_to_anchor=(0, 1.02))
     return figure
 
 

@@ -70,8 +70,8 @@ static uint64_t cpu_us(int who)
 static double first_touch_us(void)
 {
 	long page = sysconf(_SC_PAGESIZE), i;
-	volatile char *memory = mmap(NULL, TOUCH_BYTES, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	volatile char *memory =
+		mmap(NULL, TOUCH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t begun;
 
 	if (memory == MAP_FAILED || madvise((void *)memory, TOUCH_BYTES, MADV_NOHUGEPAGE) < 0)

@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import subprocess
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REQUEST_TIMEOUT_S = 30
@@ -113,7 +112,7 @@ def verify(service, name):
 
 
 class Tools:
-    """wrk, ab and open_loop with their files in the folder given; programs: where the last one is."""
+    """wrk, ab and open_loop, their files in the folder given; programs: where the last one is."""
 
     def __init__(self, folder, programs):
         self.folder, self.programs = folder, programs

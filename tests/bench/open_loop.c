@@ -80,7 +80,8 @@ static void make_request(struct loop *loop, const char *body_path)
 	fclose(file);
 	head = snprintf(loop->text, 512,
 		"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-		"Content-Length: %zu\r\nConnection: close\r\n\r\n", length);
+		"Content-Length: %zu\r\nConnection: close\r\n\r\n",
+		length);
 	memcpy(loop->text + head, body, length);
 	loop->text_bytes = (size_t)head + length;
 	free(body);
@@ -105,8 +106,8 @@ static bool is_whole(const struct request *request)
 
 	for (; end && line < end; line = strstr(line, "\r\n") + 2) {
 		if (strncasecmp(line, "Content-Length:", 15) == 0)
-			return request->length >= (size_t)(end + 4 - request->answer) +
-							  strtoul(line + 15, NULL, 10);
+			return request->length >=
+			       (size_t)(end + 4 - request->answer) + strtoul(line + 15, NULL, 10);
 	}
 	return false;
 }
@@ -242,7 +243,8 @@ static void print_outcome(const struct loop *loop)
 		if (request->outcome != GOOD)
 			continue;
 		good++;
-		printf("%s%llu", separator, (unsigned long long)(request->done_us - request->due_us));
+		printf("%s%llu", separator,
+			(unsigned long long)(request->done_us - request->due_us));
 		separator = ", ";
 	}
 	printf("], \"late_us\": [");
@@ -250,7 +252,8 @@ static void print_outcome(const struct loop *loop)
 		request = &loop->requests[i];
 		if (!request->sent_us)
 			continue;
-		printf("%s%llu", separator, (unsigned long long)(request->sent_us - request->due_us));
+		printf("%s%llu", separator,
+			(unsigned long long)(request->sent_us - request->due_us));
 		separator = ", ";
 	}
 	getrusage(RUSAGE_SELF, &usage);

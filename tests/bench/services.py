@@ -88,7 +88,10 @@ class Service:
         return complaints
 
     def restart(self):
-        """Throw away queued work of clients that have gone. For rivals only."""
+        """Throw away queued work of clients that have gone. For rivals that live."""
+        if self.process.poll() is not None:
+            raise ServiceError(f"{self.name} ended by itself, with status "
+                               f"{self.process.returncode}; its last words:{self.last_words()}")
         self.stop(RIVAL_STOP_S)
         self.start()
         self.wait_healthy(30)

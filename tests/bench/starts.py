@@ -57,7 +57,7 @@ def measure_one(bench, service, repetition, about, shapes=None):
     try:
         measure_memory(bench, service, about, shapes)
     except PermissionError:
-        bench.note_once("memory was not measured: that of other users' processes needs root")
+        bench.note_once("memory was not measured: to read it of Vivarium's processes needs root")
     bench.stop(service)
 
 

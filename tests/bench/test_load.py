@@ -98,8 +98,19 @@ def test_contender_that_does_not_start_is_named(tmp_path):
     service = services.Service("a contender", ("127.0.0.1", services.free_port()),
                                ["sh", "-c", "echo its last words; exit 3"], folder=str(tmp_path))
     service.start()
-    with pytest.raises(services.ServiceError, match="a contender ended with status 3(.|\n)*last words"):
+    with pytest.raises(services.ServiceError, match="a contender ended with status 3") as error:
         service.wait_healthy(10)
+    assert "its last words" in str(error.value)
+
+
+def test_contender_that_ended_is_not_started_again(tmp_path):
+    """A rival whose queue is thrown away by a restart must not hide its own end by that."""
+    service = services.Service("a rival", ("127.0.0.1", services.free_port()), ["false"],
+                               folder=str(tmp_path), is_rival=True)
+    service.start()
+    service.process.wait(10)
+    with pytest.raises(services.ServiceError, match="a rival ended by itself, with status 1"):
+        service.restart()
 
 
 def test_contender_that_stays_is_ended(tmp_path):
