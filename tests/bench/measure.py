@@ -47,7 +47,8 @@ def measure_unloaded(bench, repetition):
 
 def open_run(bench, service, script):
     rate, count = OPEN_LOOPS[script][service.slow]
-    count //= QUICK_DIVISOR if bench.options.quick else 1
+    if bench.options.quick:
+        count = max(5, count // QUICK_DIVISOR)
     # First as long as it takes until what is prepared has followed the traffic.
     bench.tools.open_loop(service, script, rate, rate * WARM_UP_S)
     service.is_idle(timeout_s=3)
