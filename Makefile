@@ -3,7 +3,7 @@
 #   make                     build (MODE=release)
 #   make run                 PORT=8080 LISTEN=127.0.0.1 CONF=conf/vivarium.conf
 #   make test                all tests
-#   make bench               against the usual architecture, on this machine
+#   make bench               against the usual architecture, on this machine; BENCH=--quick
 #   make MODE=debug|asan|coverage|fuzz
 #
 # Packages that are missing are installed by apt, where that is allowed (deploy/packages.sh).
@@ -60,7 +60,7 @@ TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
 PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
-.PHONY: all programs run tests test test-only test-debian bench fuzz fuzz-run clean \
+.PHONY: all programs run tests test test-only test-debian bench bench-programs fuzz fuzz-run clean \
 	packages-build packages-run packages-test packages-bench packages-fuzz
 
 all: packages-build
@@ -111,7 +111,7 @@ $(BUILD)/tests/%: tests/%.c $(LIBRARY)
 
 -include $(C_TESTS:=.d)
 
-tests: programs $(C_TESTS)
+tests: programs bench-programs $(C_TESTS)
 
 test: packages-run packages-test packages-build
 	@umask 022 && $(MAKE) --no-print-directory tests
@@ -130,13 +130,32 @@ test-debian:
 
 # --- Measurements
 
-$(BUILD)/fork_limit: tests/bench/fork_limit.c $(filter-out %/template.o %/warden.o %/execution.o %/scout.o,$(TEMPLATE_OBJECTS))
-	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) $(PYTHON_CFLAGS) -o $@ $^ $(PYTHON_LIBS) $(SECCOMP_LIBS) -pie
+# Numbers, tables and figures go to $(BENCH_OUT); options: make bench BENCH=--quick
+BENCH ?=
+BENCH_OUT ?= build/bench
+BENCH_PROGRAMS = $(BUILD)/bench/fork_limit $(BUILD)/bench/open_loop
+
+# The linker takes from it what the program needs: all of the template but its main().
+$(BUILD)/bench/libtemplate.a: $(filter-out %/runner/template.o,$(TEMPLATE_OBJECTS))
+	@mkdir -p $(@D)
+	@rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/bench/fork_limit: tests/bench/fork_limit.c $(BUILD)/bench/libtemplate.a
+	@echo "  bench $<"
+	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) $(PYTHON_CFLAGS) -o $@ $^ $(LINK_HARDENING) $(PYTHON_LIBS) \
+		$(SECCOMP_LIBS)
+
+$(BUILD)/bench/open_loop: tests/bench/open_loop.c
+	@mkdir -p $(@D)
+	@echo "  bench $<"
+	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) -o $@ $< $(LINK_HARDENING)
+
+bench-programs: $(BENCH_PROGRAMS)
 
 bench: packages-run packages-bench all
-	@$(MAKE) --no-print-directory $(BUILD)/fork_limit
-	@$(PYTHON) tests/bench/bench.py --start "env PORT={port} ACCESS_LOG=off BUILD=$(abspath $(BUILD)) deploy/run.sh" \
-		--out build/bench $(BENCH)
+	@umask 022 && $(MAKE) --no-print-directory bench-programs
+	@$(PYTHON) tests/bench/bench.py --programs "$(abspath $(BUILD))/bench" --out "$(BENCH_OUT)" \
+		--start "env PORT={port} ACCESS_LOG=off BUILD=$(abspath $(BUILD)) deploy/run.sh" $(BENCH)
 
 # --- Fuzzing: make fuzz FUZZ_SECONDS=600
 

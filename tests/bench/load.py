@@ -1,4 +1,5 @@
-"""Requests: one at a time with http.client, many at once with wrk and, as a second opinion, ab."""
+"""Requests: one by http.client to see that an answer is right; a closed loop of many clients by wrk
+and, as a second opinion, ab; an open loop at a fixed rate by open_loop.c."""
 
 import http.client
 import json
@@ -7,10 +8,10 @@ import os
 import re
 import socket
 import subprocess
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REQUEST_TIMEOUT_S = 30
+OPEN_TIMEOUT_S = 10     # an open loop waits so long for its last answers
 NO_ANSWER = (OSError, http.client.HTTPException)
 HEADERS = {"Content-Type": "application/json", "Connection": "close"}
 
@@ -110,28 +111,11 @@ def verify(service, name):
         raise WrongAnswer(f"{service.name}: wrong answer to the script {name}: {status} {shown}")
 
 
-def sequential(service, name, requests, limit_s):
-    """Time one request after the other; (milliseconds of each, how many failed)."""
-    body, times_ms, failed = request_body(name), [], 0
-    end = time.monotonic() + limit_s
-    for _ in range(requests):
-        begin = time.perf_counter()
-        try:
-            status, _text = post(service.address, body)
-        except NO_ANSWER:
-            status = 0
-        times_ms.append((time.perf_counter() - begin) * 1000)
-        failed += status != 200
-        if time.monotonic() > end:
-            break
-    return times_ms, failed
-
-
 class Tools:
-    """wrk and ab with their files in the folder given."""
+    """wrk, ab and open_loop, their files in the folder given; programs: where the last one is."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, programs):
+        self.folder, self.programs = folder, programs
         self.lua = self.write("post.lua", WRK_SCRIPT.encode())
 
     def write(self, name, data):
@@ -146,6 +130,9 @@ class Tools:
                                   capture_output=True, timeout=duration_s + 60, check=False)
         except subprocess.TimeoutExpired as error:
             raise ToolError(f"{command[0]} did not end: {' '.join(command)}") from error
+        if done.returncode:
+            raise ToolError(f"{command[0]} failed with status {done.returncode}:\n"
+                            + (done.stdout + done.stderr)[-2000:])
         return done.stdout + done.stderr
 
     def load(self, tool, service, name, connections, duration_s):
@@ -184,6 +171,14 @@ class Tools:
                 "p50_ms": ab_figure(text, r"^\s+50%\s+(\d+)"),
                 "p99_ms": ab_figure(text, r"^\s+99%\s+(\d+)"), "non_2xx": non_2xx,
                 "timeouts": 0, "socket_errors": ab_figure(text, r"Failed requests:\s+(\d+)") or 0}
+
+    def open_loop(self, service, name, rate, count):
+        """`count` requests at `rate` a second, whatever becomes of them; the program's figures."""
+        host, port = service.address
+        text = self.run([os.path.join(self.programs, "open_loop"), host, str(port),
+                         self.write(name + ".json", request_body(name)), str(rate), str(count),
+                         str(OPEN_TIMEOUT_S)], "", count / rate + OPEN_TIMEOUT_S)
+        return json.loads(text)
 
 
 def ab_figure(text, pattern):

@@ -1,4 +1,4 @@
-"""CPU time and members of a process tree, read from /proc."""
+"""Members of a process tree, their roles, CPU time and memory, read from /proc."""
 
 import os
 import signal
@@ -6,16 +6,17 @@ from collections import namedtuple
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-Process = namedtuple("Process", "pid ppid name state start_ticks cpu_ticks")
+Process = namedtuple("Process", "pid ppid name state start_ticks own_ticks reaped_ticks")
 
 
 def parse_stat(text):
-    """One /proc/PID/stat; cpu_ticks: user and system time, its own and of children it reaped."""
+    """One /proc/PID/stat: user and system time, its own and of children it reaped."""
     head, _, tail = text.rpartition(")")
     pid, _, name = head.partition(" (")
     fields = tail.split()
+    ticks = [int(field) for field in fields[11:15]]
     return Process(int(pid), int(fields[1]), name, fields[0], int(fields[19]),
-                   sum(int(ticks) for ticks in fields[11:15]))
+                   ticks[0] + ticks[1], ticks[2] + ticks[3])
 
 
 def processes():
@@ -50,7 +51,7 @@ def tree(root):
 
 def cpu_seconds(root):
     """CPU time of the tree so far. A reaped child stays counted, in the one that reaped it."""
-    return sum(process.cpu_ticks for process in tree(root)) / TICKS_PER_S
+    return sum(p.own_ticks + p.reaped_ticks for p in tree(root)) / TICKS_PER_S
 
 
 def below(root):
@@ -72,3 +73,66 @@ def kill(process):
         pass
     finally:
         os.close(handle)
+
+
+# -- roles of Vivarium's processes
+
+def namespace_pids(pid):
+    """Its process ids, one for each PID namespace that it is in, the outermost first."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as status:
+            for line in status:
+                if line.startswith("NSpid:"):
+                    return [int(word) for word in line.split()[1:]]
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return [pid]
+
+
+def role(name, parent_name, pids, service_depth):
+    """What a process is, by its name, its parent's and its numbers in nested PID namespaces.
+
+    service_depth: how many of those the master has. Each cell has one namespace more, in which the
+    warden is process 1, and the dispatcher has one of its own.
+    """
+    is_first, is_deeper = pids[-1] == 1, len(pids) > service_depth
+    if name == "nginx":
+        return "nginx"
+    if name.startswith("vivarium-templ"):
+        return "template" if not is_deeper else "warden" if is_first else "execution"
+    if name == "vivarium":
+        if parent_name != "vivarium":
+            return "launcher"
+        return "dispatcher" if is_deeper else "master" if is_first else "worker"
+    return "start"
+
+
+def roles(members):
+    """{pid: role} of the processes of one instance."""
+    by_pid = {process.pid: process for process in members}
+    numbers = {pid: namespace_pids(pid) for pid in by_pid}
+
+    def parent_name(process):
+        parent = by_pid.get(process.ppid)
+        return parent.name if parent else ""
+    depths = [len(numbers[p.pid]) for p in members
+              if p.name == "vivarium" and parent_name(p) == "vivarium"]
+    depth = min(depths, default=1)
+    return {p.pid: role(p.name, parent_name(p), numbers[p.pid], depth) for p in members}
+
+
+# Whom a process reaps, where that is not its like: cells that are given up end as the master's.
+REAPS = {"warden": "execution", "master": "replaced cells"}
+
+
+def cpu_by_role(root):
+    """{role: CPU seconds so far}."""
+    members = tree(root)
+    of = roles(members)
+    seconds = {}
+    for process in members:
+        own = of[process.pid]
+        reaped = REAPS.get(own, own)
+        seconds[own] = seconds.get(own, 0) + process.own_ticks / TICKS_PER_S
+        seconds[reaped] = seconds.get(reaped, 0) + process.reaped_ticks / TICKS_PER_S
+    return seconds

@@ -32,11 +32,13 @@ app = Flask(__name__)
 
 
 def matplotlib_font_list():
-    """Build matplotlib's font list once; return its path, or None without matplotlib."""
+    """matplotlib's font list, built by the first start; its path, or None without matplotlib."""
     folder = os.environ.get("BENCH_CACHE") or tempfile.mkdtemp()
-    subprocess.run([PYTHON, "-c", "import matplotlib.font_manager"], check=False,
-                   env={**os.environ, "MPLCONFIGDIR": folder}, stderr=subprocess.DEVNULL)
-    return next(iter(glob.glob(os.path.join(folder, "fontlist-*.json"))), None)
+    pattern = os.path.join(folder, "fontlist-*.json")
+    if not glob.glob(pattern):
+        subprocess.run([PYTHON, "-c", "import matplotlib.font_manager"], check=False,
+                       env={**os.environ, "MPLCONFIGDIR": folder}, stderr=subprocess.DEVNULL)
+    return next(iter(glob.glob(pattern)), None)
 
 
 def jail_command(font_list):

@@ -4,6 +4,7 @@ Only processes that were started here, and their descendants, are ever signalled
 """
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,9 +15,12 @@ import proctree
 
 PYTHON = "/usr/bin/python3"
 HERE = os.path.dirname(os.path.abspath(__file__))
-IDLE_STEP_S = 0.2
+IDLE_STEP_S = 0.1
+IDLE_CPU_S = 0.015    # one tick
+HEALTH_STEP_S = 0.005
 KILL_AFTER_S = 5
-RIVAL_STOP_S = 1
+RIVAL_STOP_S = 0.2
+SLOW_BACKLOG = 8
 
 
 class ServiceError(Exception):
@@ -32,7 +36,7 @@ def free_port():
 class Service:
     """One HTTP service. `command` is None when it was started elsewhere: it is not ended here then.
 
-    stop_signal: what asks its process group to end. slow: fewer requests in sequential runs.
+    stop_signal: what asks its process group to end. slow: it is asked less.
     is_rival: may be restarted at any time.
     """
 
@@ -62,7 +66,7 @@ class Service:
                                    f"instead of serving; its last words:\n{self.last_words()}")
             if load.is_healthy(self.address):
                 return
-            time.sleep(0.05)
+            time.sleep(HEALTH_STEP_S)
         raise ServiceError(f"{self.name}: GET /health was not 200 within {timeout_s:.0f} s"
                            f"{self.last_words()}")
 
@@ -84,7 +88,10 @@ class Service:
         return complaints
 
     def restart(self):
-        """Throw away queued work of clients that have gone. For rivals only."""
+        """Throw away queued work of clients that have gone. For rivals that live."""
+        if self.process.poll() is not None:
+            raise ServiceError(f"{self.name} ended by itself, with status "
+                               f"{self.process.returncode}; its last words:{self.last_words()}")
         self.stop(RIVAL_STOP_S)
         self.start()
         self.wait_healthy(30)
@@ -115,6 +122,10 @@ class Service:
         """CPU time of all its processes so far, or None if they are not ours to know."""
         return proctree.cpu_seconds(self.process.pid) if self.process else None
 
+    def cpu_by_role(self):
+        """CPU seconds of Vivarium's kinds of processes so far."""
+        return proctree.cpu_by_role(self.process.pid)
+
     def is_idle(self, timeout_s):
         """Wait until its processes use no CPU to speak of; False if they went on."""
         if not self.process:
@@ -124,7 +135,7 @@ class Service:
         while time.monotonic() < end:
             time.sleep(IDLE_STEP_S)
             now = self.cpu_seconds()
-            if now - before <= 0.02:
+            if now - before <= IDLE_CPU_S:
                 return True
             before = now
         return False
@@ -139,6 +150,27 @@ class Service:
             return "\n" + "".join(log.readlines()[-20:])
 
 
+BWRAP_WORKERS = 4
+
+
+def vivarium(start, address, folder, settings=()):
+    """Vivarium by its start command, in which {port} becomes a free port; settings: "key=value"."""
+    address = address or ("127.0.0.1", free_port() if "{port}" in start else 8080)
+    command = shlex.split(start.replace("{port}", str(address[1])))
+    for setting in settings:
+        command += ["--set", setting]
+    return Service("vivarium", address, command, note=start, folder=folder,
+                   stop_signal=signal.SIGINT)
+
+
+def bwrap(folder):
+    return gunicorn("bwrap", "rival_bwrap:app", BWRAP_WORKERS, folder, slow=True)
+
+
+def no_isolation(folder, workers):
+    return gunicorn("exec", "rival_exec:app", workers, folder)
+
+
 def gunicorn(name, app, workers, folder, *, slow=False):
     """A Flask app of this folder under gunicorn's sync workers, on a free port."""
     port = free_port()
@@ -151,12 +183,15 @@ def gunicorn(name, app, workers, folder, *, slow=False):
                    is_rival=True, note=f"gunicorn, {workers} sync workers")
 
 
-def settle(service, script):
+def settle(service, script, backlog):
     """After a load: let what is still queued pass, so that it does not disturb the next service.
 
-    Sync workers run the requests of clients that have long gone; a rival with much of that is
-    restarted.
+    backlog: clients of that load. Sync workers run the requests of clients that have long gone: a
+    rival that has much of that before it is restarted.
     """
+    if service.slow and backlog > SLOW_BACKLOG:
+        service.restart()
+        return
     try:
         load.execute(service.address, script, timeout_s=3 if service.is_rival else 60)
         quiet = service.is_idle(timeout_s=3)
