@@ -46,6 +46,14 @@ def count_descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def count_kept_connections(pid):
+    """Accepted connections that nginx keeps for later requests, as many as it likes."""
+    kept = {f"socket:[{line.split()[6]}]"
+            for line in Path("/proc/net/unix").read_text().splitlines()
+            if line.endswith("/execute.sock") and line.split()[5] == "03"}
+    return sum(os.readlink(f"/proc/{pid}/fd/{fd}") in kept for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
 def count_mounts(pid):
     return len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
 
@@ -88,6 +96,7 @@ class Measures:
                                      if name.startswith("nginx_workers"))
         # it makes threads as they are needed, keeps them, and each has a descriptor of its own
         self.descriptors["dispatcher"] -= tree.dispatcher.threads
+        self.descriptors["dispatcher"] -= count_kept_connections(tree.dispatcher.pid)
         self.mounts = {name: count_mounts(p.pid) for name, p in named.items()}
         self.memory = {name: private_kib(p.pid) for name, p in named.items()}
         # the shell that watches them waits with a "sleep"
