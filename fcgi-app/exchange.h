@@ -19,6 +19,7 @@ struct dispatcher {
 	const struct front_setup *setup;
 	struct pool *pool;
 	atomic_bool draining;
+	atomic_size_t parked_hits, parked_misses; /* jobs that found a waiting execution, or did not */
 	uint64_t hash_seed; /* secret: keeps hostile keys from colliding */
 };
 

@@ -63,6 +63,8 @@ void pages_handle_health(struct exchange *exchange)
 	put_member(&out, "version", VIVARIUM_VERSION);
 	put_pair(&out, "workers", "total", counts.total, "busy", counts.busy);
 	put_pair(&out, "queue", "waiting", counts.waiting, "capacity", counts.capacity);
+	put_pair(&out, "parked", "hits", atomic_load(&dispatcher->parked_hits), "misses",
+		atomic_load(&dispatcher->parked_misses));
 	put_isolation(&out);
 	json_out_key(&out, "nsjail_config_exists"); /* clients of an earlier service look for it */
 	json_out_bool(&out, true);

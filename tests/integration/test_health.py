@@ -1,5 +1,6 @@
 """The paths beside /execute: what they answer, to HEAD and OPTIONS too."""
 
+import concurrent.futures
 import signal
 import socket
 import threading
@@ -44,11 +45,27 @@ def test_root(service):
     assert isinstance(data["example"], dict) and ok(service.execute(**data["example"]))
 
 
+def test_parked_executions_are_counted(make_service):
+    """One request after the other finds an execution waiting; two at once for one cell do not."""
+    service = make_service(library_sets="base", workers=1, cells_per_worker=1)
+    first = service.get("/health").data["parked"]
+    for _ in range(5):
+        assert service.execute("def main(): pass").data["usage"]["parked"]
+        time.sleep(0.1)
+    assert service.get("/health").data["parked"] == {**first, "hits": first["hits"] + 5}
+    sleep = "import time\ndef main(): time.sleep(0.3)"
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        parked = [pool.submit(service.execute, sleep).result for _ in range(2)]
+        assert sorted(get().data["usage"]["parked"] for get in parked) == [False, True]
+    assert service.get("/health").data["parked"] == {"hits": first["hits"] + 6,
+                                                     "misses": first["misses"] + 1}
+
+
 def test_health(service):
     """Every documented member, of its type."""
     data = body(service.get("/health"))
-    assert set(data) == {"status", "timestamp", "version", "workers", "queue", "isolation",
-                         "nsjail_config_exists"}
+    assert set(data) == {"status", "timestamp", "version", "workers", "queue", "parked",
+                         "isolation", "nsjail_config_exists"}
     assert data["status"] == "healthy"
     check_timestamp(data["timestamp"])
     assert data["version"] == service.get("/").data["version"]
@@ -58,6 +75,7 @@ def test_health(service):
         assert type(number) is int and number >= 0
     assert data["workers"]["total"] >= 1
     assert data["queue"]["capacity"] == 1024
+    assert set(data["parked"]) == {"hits", "misses"}
     assert data["nsjail_config_exists"] is True
 
 
