@@ -14,10 +14,9 @@
  */
 #include "fcgi-app/master.h"
 
+#include "fcgi-app/start.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/clock.h"
-#include "sandbox/descriptors.h"
-#include "sandbox/identity.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/scope.h"
@@ -26,12 +25,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -39,23 +36,11 @@
 enum {
 	WORKERS_MAX = 64,
 	START_MAX_US = 120 * 1000 * 1000,
-	RETRY_FIRST_US = 50 * 1000,
-	RETRY_LAST_US = 5 * 1000 * 1000,
-	PROVEN_US = 10 * 1000 * 1000, /* a child that lived so long starts its back-off anew */
-	HIGH_FD = 64, /* above every number that the template's descriptors get */
-};
-
-struct child {
-	pid_t pid; /* 0: not running */
-	int control; /* ours; -1: none */
-	unsigned failures;
-	uint64_t started_us, retry_us; /* retry_us: when to start it again */
 };
 
 struct master {
 	const struct master_setup *setup;
-	int proc; /* procfs of the service's PID namespace */
-	int own_pid_namespace;
+	struct start_base base;
 	int signals;
 	struct child template, front, worker[WORKERS_MAX];
 	int requests[WORKER_SETS_MAX]; /* sending ends to the templates */
@@ -117,66 +102,6 @@ static void connect_cells(struct master *master, size_t first, size_t count)
 
 /* --- starting ------------------------------------------------------------------------------ */
 
-/*
- * In a fork of the master. Its own session: a Ctrl-C is the launcher's to hear. Standard error is
- * the log; standard output is for a front that speaks: that of `vivarium run`.
- */
-static void become_child(bool speaks, const int *keep, size_t count)
-{
-	int closed = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	setsid();
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (closed >= 0) {
-		dup2(closed, STDIN_FILENO);
-		if (!speaks)
-			dup2(closed, STDOUT_FILENO);
-	}
-	descriptors_keep(keep, count);
-}
-
-static void note_start(struct child *child, pid_t pid, int control)
-{
-	fd_close(&child->control);
-	child->pid = pid;
-	child->control = control;
-	child->started_us = clock_now_us();
-	child->retry_us = 0;
-}
-
-/* Puts the descriptors where the template looks for them, and nothing else (cell_message.h). */
-static _Noreturn void exec_template(const struct master *master, int control, const int *requests)
-{
-	const struct library_sets *sets = master->setup->sets;
-	const char *arguments[WORKER_SETS_MAX + 3] = {
-		"vivarium-template", master->setup->ranged ? "ranged" : "single"};
-	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
-	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
-	/* symbols bound once, before all forks, and not by every execution; scripts do not see it */
-	const char *environment[] = {"LD_BIND_NOW=1", NULL};
-	sigset_t none;
-
-	from[TEMPLATE_FD_CONTROL] = control;
-	from[TEMPLATE_FD_PROC] = master->proc;
-	from[TEMPLATE_FD_POLICY] = master->setup->policy;
-	from[TEMPLATE_FD_HARNESS] = master->setup->harness;
-	for (i = 0; i < (int)sets->count; i++) {
-		arguments[2 + i] = sets->set[i].text;
-		from[TEMPLATE_FD_REQUESTS + i] = requests[i];
-	}
-	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
-		from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, HIGH_FD);
-	keep[0] = fcntl(master->setup->program, F_DUPFD_CLOEXEC, HIGH_FD);
-	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
-		keep[i - TEMPLATE_FD_CONTROL + 1] = dup2(from[i], i);
-	become_child(false, keep, (size_t)(last - TEMPLATE_FD_CONTROL + 2));
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execveat(keep[0], "", (char *const *)arguments, (char *const *)environment, AT_EMPTY_PATH);
-	log_line("master", "exec %s: %s", master->setup->config->template_program, strerror(errno));
-	_exit(1);
-}
-
 static int make_request_sockets(struct master *master, int *receivers)
 {
 	int pair[2], r = 0;
@@ -212,194 +137,57 @@ static void announce_template(const struct master *master)
 	}
 }
 
-static int start_template(struct master *master)
+static int start_tree(struct master *master)
 {
-	int receivers[WORKER_SETS_MAX], pair[2], r;
+	int receivers[WORKER_SETS_MAX], r;
 	size_t i;
-	pid_t pid;
 
 	for (i = 0; i < WORKER_SETS_MAX; i++)
 		receivers[i] = -1;
-	r = message_pair(SOCK_SEQPACKET, pair);
-	if (r < 0)
-		return r;
 	r = make_request_sockets(master, receivers);
-	pid = r < 0 ? -1 : fork();
-	if (!pid)
-		exec_template(master, pair[1], receivers);
-	close(pair[1]);
+	if (!r)
+		r = start_template(&master->base, &master->template, receivers);
 	for (i = 0; i < WORKER_SETS_MAX; i++)
 		fd_close(&receivers[i]);
-	if (pid < 0) {
-		close(pair[0]);
-		return r < 0 ? r : -errno;
-	}
-	note_start(&master->template, pid, pair[0]);
-	announce_template(master);
-	return 0;
+	if (!r)
+		announce_template(master);
+	return r;
 }
 
-/* Half the cells hold the bare interpreter, the others one library set each; traffic decides. */
-static size_t first_set(const struct library_sets *sets, size_t cell)
-{
-	size_t turns = cell / 2, i = 0;
-
-	if (cell % 2 == 0)
-		return 0;
-	for (;;) {
-		i = sets->count - 1 - turns % sets->count;
-		if (!sets->set[i].missing)
-			return i;
-		turns++;
-	}
-}
-
-static void fill_limits(const struct config *config, struct template_request *limits)
-{
-	*limits = (struct template_request){.tmp_mib = (uint32_t)config->tmp_mib,
-		.tmp_inodes = (uint32_t)config->tmp_inodes,
-		.processes = (uint32_t)config->max_processes,
-		.open_files = (uint32_t)config->max_open_files,
-		.file_mib = (uint32_t)config->max_file_mib,
-		.stack_mib = (uint32_t)config->stack_mib};
-}
-
-static _Noreturn void run_worker(const struct master *master, size_t number, int control)
-{
-	const struct master_setup *setup = master->setup;
-	struct worker_setup worker = {.number = (uint32_t)number,
-		.first_cell = (uint32_t)(number * setup->cells_per_worker),
-		.cells = setup->cells_per_worker,
-		.sets = setup->sets->count,
-		.control = control,
-		.proc = master->proc,
-		.ranged = setup->ranged,
-		.max_executions = (uint32_t)setup->config->cell_executions,
-		.max_age_s = (uint32_t)(setup->config->cell_age_ms / 1000)};
-	int keep[WORKER_SETS_MAX + 2] = {control, master->proc};
-	size_t i;
-
-	fill_limits(setup->config, &worker.limits);
-	for (i = 0; i < worker.sets; i++) {
-		worker.set_names[i] = setup->sets->set[i].name;
-		worker.set_parents[i] = setup->sets->set[i].parent_index;
-		worker.requests[i] = keep[2 + i] = master->requests[i];
-	}
-	for (i = 0; i < worker.cells; i++)
-		worker.cell_sets[i] = first_set(setup->sets, worker.first_cell + i);
-	become_child(false, keep, 2 + worker.sets);
-	_exit(worker_main(&worker));
-}
-
-static int start_worker(struct master *master, size_t number)
+static int start_worker_with_lanes(struct master *master, size_t number)
 {
 	size_t per_worker = master->setup->cells_per_worker;
-	int pair[2], r = message_pair(SOCK_SEQPACKET, pair);
-	pid_t pid = r < 0 ? -1 : fork();
+	int r = start_worker(&master->base, &master->worker[number], number, master->requests);
 
-	if (!pid)
-		run_worker(master, number, pair[1]);
-	if (r < 0)
-		return r;
-	close(pair[1]);
-	if (pid < 0) {
-		close(pair[0]);
-		return -errno;
-	}
-	note_start(&master->worker[number], pid, pair[0]);
-	connect_cells(master, number * per_worker, per_worker);
-	return 0;
+	if (!r)
+		connect_cells(master, number * per_worker, per_worker);
+	return r;
 }
 
-static _Noreturn void run_front(const struct master *master, int control)
+static int start_front_with_lanes(struct master *master)
 {
-	const struct master_setup *setup = master->setup;
-	const struct front_setup front = {.config = setup->config,
-		.sets = setup->sets,
-		.cells = cell_count(master),
-		.ranged = setup->ranged,
-		.control = control,
-		.proc = master->proc,
-		.execute_listener = setup->execute_listener,
-		.control_listener = setup->control_listener,
-		.job = setup->job};
-	const int keep[] = {
-		control, master->proc, setup->execute_listener, setup->control_listener};
+	int r = start_front(&master->base, &master->front);
 
-	/* -1 sorts first and is passed over */
-	become_child(setup->front_is_all, keep, sizeof(keep) / sizeof(keep[0]));
-	_exit(setup->front(&front));
-}
-
-/*
- * Forks into a PID namespace of the child's own: unshare(2) says where the next child goes, and
- * setns(2) takes it back for those after it.
- */
-static pid_t fork_into_pid_namespace(const struct master *master)
-{
-	pid_t pid;
-
-	if (unshare(CLONE_NEWPID) < 0)
-		return -1;
-	pid = fork();
-	if (pid && setns(master->own_pid_namespace, CLONE_NEWPID) < 0) {
-		log_line("master", "back to one's own PID namespace: %s", strerror(errno));
-		_exit(1); /* whatever was started next would land in the wrong place */
-	}
-	return pid;
-}
-
-static int start_front(struct master *master)
-{
-	int pair[2], r = message_pair(SOCK_SEQPACKET, pair);
-	pid_t pid = r < 0 ? -1 : fork_into_pid_namespace(master);
-
-	if (!pid)
-		run_front(master, pair[1]);
-	if (r < 0)
-		return r;
-	close(pair[1]);
-	if (pid < 0) {
-		close(pair[0]);
-		return -errno;
-	}
-	note_start(&master->front, pid, pair[0]);
-	connect_cells(master, 0, cell_count(master));
-	return 0;
+	if (!r)
+		connect_cells(master, 0, cell_count(master));
+	return r;
 }
 
 /* --- children that die --------------------------------------------------------------------- */
 
-static void describe_status(int status, char *text, size_t size)
-{
-	if (WIFSIGNALED(status))
-		snprintf(text, size, "was killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
-	else
-		snprintf(text, size, "exited with status %d", WEXITSTATUS(status));
-}
-
 static void note_death(struct master *master, struct child *child, const char *name, int status)
 {
-	uint64_t wait = RETRY_FIRST_US, now = clock_now_us();
+	uint64_t wait_ms = child_note_death(child);
 	char how[64];
-	unsigned i;
 
-	describe_status(status, how, sizeof(how));
-	child->pid = 0;
-	fd_close(&child->control);
-	if (now - child->started_us > PROVEN_US)
-		child->failures = 0;
-	for (i = 0; i < child->failures && wait < RETRY_LAST_US; i++)
-		wait *= 2;
-	child->failures++;
-	child->retry_us = now + wait;
+	child_describe_status(status, how, sizeof(how));
 	if (!master->serving) {
 		log_line("master", "%s %s: the service does not start", name, how);
 		end_in_failure(master);
 		return;
 	}
 	log_line("master", "%s %s; it is started again in %llu ms", name, how,
-		(unsigned long long)wait / 1000);
+		(unsigned long long)wait_ms);
 }
 
 static void note_front_death(struct master *master, int status)
@@ -435,31 +223,20 @@ static void reap(struct master *master)
 	}
 }
 
-static bool is_due(const struct child *child, uint64_t now)
-{
-	return child->retry_us && child->retry_us <= now;
-}
-
-static void try_again(struct child *child, int r, const char *name)
-{
-	if (r == 0)
-		return;
-	child->retry_us = clock_now_us() + RETRY_LAST_US;
-	log_line("master", "start %s: %s", name, strerror(-r));
-}
-
 static void restart_due(struct master *master)
 {
 	uint64_t now = clock_now_us();
 	size_t i;
 
-	if (is_due(&master->template, now))
-		try_again(&master->template, start_template(master), "the template");
-	if (is_due(&master->front, now))
-		try_again(&master->front, start_front(master), master->setup->front_name);
+	if (child_is_due(&master->template, now))
+		child_note_attempt(&master->template, start_tree(master), "the template");
+	if (child_is_due(&master->front, now))
+		child_note_attempt(&master->front, start_front_with_lanes(master),
+			master->setup->front_name);
 	for (i = 0; i < master->setup->workers; i++) {
-		if (is_due(&master->worker[i], now))
-			try_again(&master->worker[i], start_worker(master, i), "a worker");
+		if (child_is_due(&master->worker[i], now))
+			child_note_attempt(&master->worker[i],
+				start_worker_with_lanes(master, i), "a worker");
 	}
 }
 
@@ -479,9 +256,9 @@ static void start_workers(struct master *master)
 
 	master->workers_started = true;
 	for (i = 0; !r && i < master->setup->workers; i++)
-		r = start_worker(master, i);
+		r = start_worker_with_lanes(master, i);
 	if (!r)
-		r = start_front(master);
+		r = start_front_with_lanes(master);
 	if (r < 0) {
 		log_line("master", "start workers and %s: %s", master->setup->front_name,
 			strerror(-r));
@@ -676,9 +453,10 @@ static int begin(struct master *master, struct err *err)
 
 	master->begun_us = clock_now_us();
 	master->exit_code = -1;
-	master->template.control = master->front.control = -1;
+	child_init(&master->template);
+	child_init(&master->front);
 	for (i = 0; i < WORKERS_MAX; i++)
-		master->worker[i].control = -1;
+		child_init(&master->worker[i]);
 	for (i = 0; i < WORKER_SETS_MAX; i++)
 		master->requests[i] = -1;
 	sigfillset(&all);
@@ -687,11 +465,13 @@ static int begin(struct master *master, struct err *err)
 	master->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (master->signals < 0)
 		return err_set(err, errno, "make a signalfd");
-	master->proc = mount_proc(err);
-	if (master->proc < 0)
-		return master->proc;
-	master->own_pid_namespace = openat(master->proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
-	if (master->own_pid_namespace < 0)
+	master->base.setup = master->setup;
+	master->base.proc = mount_proc(err);
+	if (master->base.proc < 0)
+		return master->base.proc;
+	master->base.own_pid_namespace =
+		openat(master->base.proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
+	if (master->base.own_pid_namespace < 0)
 		return err_set(err, errno, "open one's own PID namespace");
 	return 0;
 }
@@ -707,7 +487,7 @@ int master_main(const struct master_setup *setup)
 	master->setup = setup;
 	r = begin(master, &err);
 	if (!r) {
-		r = start_template(master);
+		r = start_tree(master);
 		if (r < 0)
 			err_set(&err, -r, "start the template");
 	}
