@@ -60,7 +60,7 @@ TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
 PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
-.PHONY: all programs run tests test test-only test-debian bench bench-programs fuzz fuzz-run clean \
+.PHONY: all programs run tests test test-only test-debian bench bench-programs bench-forks fuzz fuzz-run clean \
 	packages-build packages-run packages-test packages-bench packages-fuzz
 
 all: packages-build
@@ -151,6 +151,23 @@ $(BUILD)/bench/open_loop: tests/bench/open_loop.c
 	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) -o $@ $< $(LINK_HARDENING)
 
 bench-programs: $(BENCH_PROGRAMS)
+
+# How forks scale with processors and template trees, for each of these library sets.
+FORK_SETS = base:sys numpy:numpy pandas:numpy,pandas
+FORK_ROUNDS ?= 20
+
+$(BUILD)/bench/fork_scale: tests/bench/fork_scale.c $(BUILD)/bench/libtemplate.a
+	@echo "  bench $<"
+	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) $(PYTHON_CFLAGS) -o $@ $^ $(LINK_HARDENING) $(PYTHON_LIBS) \
+		$(SECCOMP_LIBS)
+
+bench-forks: packages-run all
+	@$(MAKE) --no-print-directory $(BUILD)/bench/fork_scale
+	@for set in $(FORK_SETS); do \
+		echo "$${set%%:*}"; \
+		$(BUILD)/bench/fork_scale runner/harness.py "runner/samples/$${set%%:*}.py" "$${set#*:}" \
+			"$$(nproc)" $(FORK_ROUNDS) || exit 1; \
+	done
 
 bench: packages-run packages-bench all
 	@umask 022 && $(MAKE) --no-print-directory bench-programs

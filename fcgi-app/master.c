@@ -3,7 +3,8 @@
  * can outlive it. It never sees a request. It holds one control socket to each role; a role that
  * finds its socket at an end exits. Who dies, what happens:
  *
- *   template    started again; workers get the new request sockets; cells that stand go on
+ *   template    its tree is started again; the tree's workers get the new request sockets; cells
+ *               that stand go on, and so do the other trees
  *   worker      its wardens read end of file and exit, the kernel ends what ran in them; started
  *               again; its cells get new lanes at both ends
  *   dispatcher  workers end what ran for it; started again; every cell gets a new lane
@@ -14,10 +15,9 @@
  */
 #include "fcgi-app/master.h"
 
-#include "sandbox/cell_message.h"
+#include "fcgi-app/start.h"
+#include "fcgi-app/template_trees.h"
 #include "sandbox/clock.h"
-#include "sandbox/descriptors.h"
-#include "sandbox/identity.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/scope.h"
@@ -26,12 +26,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -39,42 +37,24 @@
 enum {
 	WORKERS_MAX = 64,
 	START_MAX_US = 120 * 1000 * 1000,
-	RETRY_FIRST_US = 50 * 1000,
-	RETRY_LAST_US = 5 * 1000 * 1000,
-	PROVEN_US = 10 * 1000 * 1000, /* a child that lived so long starts its back-off anew */
-	HIGH_FD = 64, /* above every number that the template's descriptors get */
-};
-
-struct child {
-	pid_t pid; /* 0: not running */
-	int control; /* ours; -1: none */
-	unsigned failures;
-	uint64_t started_us, retry_us; /* retry_us: when to start it again */
 };
 
 struct master {
 	const struct master_setup *setup;
-	int proc; /* procfs of the service's PID namespace */
-	int own_pid_namespace;
+	struct start_base base;
 	int signals;
-	struct child template, front, worker[WORKERS_MAX];
-	int requests[WORKER_SETS_MAX]; /* sending ends to the templates */
-	size_t sets_reported;
+	struct template_trees trees;
+	struct child front, worker[WORKERS_MAX];
 	bool up[WORKERS_MAX * WORKER_CELLS_MAX];
 	size_t cells_up;
 	bool workers_started, front_ready, serving, draining;
-	uint64_t begun_us, drain_until_us;
+	uint64_t drain_until_us;
 	int exit_code; /* -1: go on */
 };
 
 static size_t cell_count(const struct master *master)
 {
 	return master->setup->workers * master->setup->cells_per_worker;
-}
-
-static uint64_t elapsed_ms(const struct master *master)
-{
-	return (clock_now_us() - master->begun_us) / 1000;
 }
 
 static void end(struct master *master, int code)
@@ -117,289 +97,33 @@ static void connect_cells(struct master *master, size_t first, size_t count)
 
 /* --- starting ------------------------------------------------------------------------------ */
 
-/*
- * In a fork of the master. Its own session: a Ctrl-C is the launcher's to hear. Standard error is
- * the log; standard output is for a front that speaks: that of `vivarium run`.
- */
-static void become_child(bool speaks, const int *keep, size_t count)
+static int start_worker_with_lanes(struct master *master, size_t number)
 {
-	int closed = open("/dev/null", O_RDWR | O_CLOEXEC);
+	size_t per_worker = master->setup->cells_per_worker;
+	int r = start_worker(&master->base, &master->worker[number], number,
+		template_trees_requests(&master->trees, number));
 
-	setsid();
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (closed >= 0) {
-		dup2(closed, STDIN_FILENO);
-		if (!speaks)
-			dup2(closed, STDOUT_FILENO);
-	}
-	descriptors_keep(keep, count);
-}
-
-static void note_start(struct child *child, pid_t pid, int control)
-{
-	fd_close(&child->control);
-	child->pid = pid;
-	child->control = control;
-	child->started_us = clock_now_us();
-	child->retry_us = 0;
-}
-
-/* Puts the descriptors where the template looks for them, and nothing else (cell_message.h). */
-static _Noreturn void exec_template(const struct master *master, int control, const int *requests)
-{
-	const struct library_sets *sets = master->setup->sets;
-	const char *arguments[WORKER_SETS_MAX + 3] = {
-		"vivarium-template", master->setup->ranged ? "ranged" : "single"};
-	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
-	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
-	/* symbols bound once, before all forks, and not by every execution; scripts do not see it */
-	const char *environment[] = {"LD_BIND_NOW=1", NULL};
-	sigset_t none;
-
-	from[TEMPLATE_FD_CONTROL] = control;
-	from[TEMPLATE_FD_PROC] = master->proc;
-	from[TEMPLATE_FD_POLICY] = master->setup->policy;
-	from[TEMPLATE_FD_HARNESS] = master->setup->harness;
-	for (i = 0; i < (int)sets->count; i++) {
-		arguments[2 + i] = sets->set[i].text;
-		from[TEMPLATE_FD_REQUESTS + i] = requests[i];
-	}
-	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
-		from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, HIGH_FD);
-	keep[0] = fcntl(master->setup->program, F_DUPFD_CLOEXEC, HIGH_FD);
-	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
-		keep[i - TEMPLATE_FD_CONTROL + 1] = dup2(from[i], i);
-	become_child(false, keep, (size_t)(last - TEMPLATE_FD_CONTROL + 2));
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execveat(keep[0], "", (char *const *)arguments, (char *const *)environment, AT_EMPTY_PATH);
-	log_line("master", "exec %s: %s", master->setup->config->template_program, strerror(errno));
-	_exit(1);
-}
-
-static int make_request_sockets(struct master *master, int *receivers)
-{
-	int pair[2], r = 0;
-	size_t i;
-
-	for (i = 0; !r && i < master->setup->sets->count; i++) {
-		r = message_pair(SOCK_SEQPACKET, pair);
-		if (r < 0)
-			break;
-		receivers[i] = pair[1];
-		fd_close(&master->requests[i]);
-		master->requests[i] = pair[0];
-		/* a worker that cannot ask now asks later, and never waits here */
-		if (fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
-			r = -errno;
-	}
+	if (!r)
+		connect_cells(master, number * per_worker, per_worker);
 	return r;
 }
 
-/* Workers learn where the new template is asked. */
-static void announce_template(const struct master *master)
+static int start_front_with_lanes(struct master *master)
 {
-	struct worker_order order = {.type = WORKER_ORDER_TEMPLATE};
-	size_t i, set;
+	int r = start_front(&master->base, &master->front);
 
-	for (i = 0; i < master->setup->workers; i++) {
-		for (set = 0; set < master->setup->sets->count; set++) {
-			order.index = (uint32_t)set;
-			if (master->worker[i].control >= 0)
-				message_send(master->worker[i].control, &order, sizeof(order),
-					&master->requests[set], 1);
-		}
-	}
-}
-
-static int start_template(struct master *master)
-{
-	int receivers[WORKER_SETS_MAX], pair[2], r;
-	size_t i;
-	pid_t pid;
-
-	for (i = 0; i < WORKER_SETS_MAX; i++)
-		receivers[i] = -1;
-	r = message_pair(SOCK_SEQPACKET, pair);
-	if (r < 0)
-		return r;
-	r = make_request_sockets(master, receivers);
-	pid = r < 0 ? -1 : fork();
-	if (!pid)
-		exec_template(master, pair[1], receivers);
-	close(pair[1]);
-	for (i = 0; i < WORKER_SETS_MAX; i++)
-		fd_close(&receivers[i]);
-	if (pid < 0) {
-		close(pair[0]);
-		return r < 0 ? r : -errno;
-	}
-	note_start(&master->template, pid, pair[0]);
-	announce_template(master);
-	return 0;
-}
-
-/* Half the cells hold the bare interpreter, the others one library set each; traffic decides. */
-static size_t first_set(const struct library_sets *sets, size_t cell)
-{
-	size_t turns = cell / 2, i = 0;
-
-	if (cell % 2 == 0)
-		return 0;
-	for (;;) {
-		i = sets->count - 1 - turns % sets->count;
-		if (!sets->set[i].missing)
-			return i;
-		turns++;
-	}
-}
-
-static void fill_limits(const struct config *config, struct template_request *limits)
-{
-	*limits = (struct template_request){.tmp_mib = (uint32_t)config->tmp_mib,
-		.tmp_inodes = (uint32_t)config->tmp_inodes,
-		.processes = (uint32_t)config->max_processes,
-		.open_files = (uint32_t)config->max_open_files,
-		.file_mib = (uint32_t)config->max_file_mib,
-		.stack_mib = (uint32_t)config->stack_mib};
-}
-
-static _Noreturn void run_worker(const struct master *master, size_t number, int control)
-{
-	const struct master_setup *setup = master->setup;
-	struct worker_setup worker = {.number = (uint32_t)number,
-		.first_cell = (uint32_t)(number * setup->cells_per_worker),
-		.cells = setup->cells_per_worker,
-		.sets = setup->sets->count,
-		.control = control,
-		.proc = master->proc,
-		.ranged = setup->ranged,
-		.max_executions = (uint32_t)setup->config->cell_executions,
-		.max_age_s = (uint32_t)(setup->config->cell_age_ms / 1000)};
-	int keep[WORKER_SETS_MAX + 2] = {control, master->proc};
-	size_t i;
-
-	fill_limits(setup->config, &worker.limits);
-	for (i = 0; i < worker.sets; i++) {
-		worker.set_names[i] = setup->sets->set[i].name;
-		worker.set_parents[i] = setup->sets->set[i].parent_index;
-		worker.requests[i] = keep[2 + i] = master->requests[i];
-	}
-	for (i = 0; i < worker.cells; i++)
-		worker.cell_sets[i] = first_set(setup->sets, worker.first_cell + i);
-	become_child(false, keep, 2 + worker.sets);
-	_exit(worker_main(&worker));
-}
-
-static int start_worker(struct master *master, size_t number)
-{
-	size_t per_worker = master->setup->cells_per_worker;
-	int pair[2], r = message_pair(SOCK_SEQPACKET, pair);
-	pid_t pid = r < 0 ? -1 : fork();
-
-	if (!pid)
-		run_worker(master, number, pair[1]);
-	if (r < 0)
-		return r;
-	close(pair[1]);
-	if (pid < 0) {
-		close(pair[0]);
-		return -errno;
-	}
-	note_start(&master->worker[number], pid, pair[0]);
-	connect_cells(master, number * per_worker, per_worker);
-	return 0;
-}
-
-static _Noreturn void run_front(const struct master *master, int control)
-{
-	const struct master_setup *setup = master->setup;
-	const struct front_setup front = {.config = setup->config,
-		.sets = setup->sets,
-		.cells = cell_count(master),
-		.ranged = setup->ranged,
-		.control = control,
-		.proc = master->proc,
-		.execute_listener = setup->execute_listener,
-		.control_listener = setup->control_listener,
-		.job = setup->job};
-	const int keep[] = {
-		control, master->proc, setup->execute_listener, setup->control_listener};
-
-	/* -1 sorts first and is passed over */
-	become_child(setup->front_is_all, keep, sizeof(keep) / sizeof(keep[0]));
-	_exit(setup->front(&front));
-}
-
-/*
- * Forks into a PID namespace of the child's own: unshare(2) says where the next child goes, and
- * setns(2) takes it back for those after it.
- */
-static pid_t fork_into_pid_namespace(const struct master *master)
-{
-	pid_t pid;
-
-	if (unshare(CLONE_NEWPID) < 0)
-		return -1;
-	pid = fork();
-	if (pid && setns(master->own_pid_namespace, CLONE_NEWPID) < 0) {
-		log_line("master", "back to one's own PID namespace: %s", strerror(errno));
-		_exit(1); /* whatever was started next would land in the wrong place */
-	}
-	return pid;
-}
-
-static int start_front(struct master *master)
-{
-	int pair[2], r = message_pair(SOCK_SEQPACKET, pair);
-	pid_t pid = r < 0 ? -1 : fork_into_pid_namespace(master);
-
-	if (!pid)
-		run_front(master, pair[1]);
-	if (r < 0)
-		return r;
-	close(pair[1]);
-	if (pid < 0) {
-		close(pair[0]);
-		return -errno;
-	}
-	note_start(&master->front, pid, pair[0]);
-	connect_cells(master, 0, cell_count(master));
-	return 0;
+	if (!r)
+		connect_cells(master, 0, cell_count(master));
+	return r;
 }
 
 /* --- children that die --------------------------------------------------------------------- */
 
-static void describe_status(int status, char *text, size_t size)
-{
-	if (WIFSIGNALED(status))
-		snprintf(text, size, "was killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
-	else
-		snprintf(text, size, "exited with status %d", WEXITSTATUS(status));
-}
-
 static void note_death(struct master *master, struct child *child, const char *name, int status)
 {
-	uint64_t wait = RETRY_FIRST_US, now = clock_now_us();
-	char how[64];
-	unsigned i;
-
-	describe_status(status, how, sizeof(how));
-	child->pid = 0;
-	fd_close(&child->control);
-	if (now - child->started_us > PROVEN_US)
-		child->failures = 0;
-	for (i = 0; i < child->failures && wait < RETRY_LAST_US; i++)
-		wait *= 2;
-	child->failures++;
-	child->retry_us = now + wait;
-	if (!master->serving) {
-		log_line("master", "%s %s: the service does not start", name, how);
+	child_note_death(child, name, status, master->serving);
+	if (!master->serving)
 		end_in_failure(master);
-		return;
-	}
-	log_line("master", "%s %s; it is started again in %llu ms", name, how,
-		(unsigned long long)wait / 1000);
 }
 
 static void note_front_death(struct master *master, int status)
@@ -421,9 +145,10 @@ static void reap(struct master *master)
 	size_t i;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == master->template.pid)
-			note_death(master, &master->template, "template", status);
-		else if (pid == master->front.pid)
+		if (template_trees_reap(&master->trees, pid, status, master->serving) &&
+			!master->serving)
+			end_in_failure(master);
+		if (pid == master->front.pid)
 			note_front_death(master, status);
 		for (i = 0; i < master->setup->workers; i++) {
 			if (pid != master->worker[i].pid)
@@ -435,41 +160,22 @@ static void reap(struct master *master)
 	}
 }
 
-static bool is_due(const struct child *child, uint64_t now)
-{
-	return child->retry_us && child->retry_us <= now;
-}
-
-static void try_again(struct child *child, int r, const char *name)
-{
-	if (r == 0)
-		return;
-	child->retry_us = clock_now_us() + RETRY_LAST_US;
-	log_line("master", "start %s: %s", name, strerror(-r));
-}
-
 static void restart_due(struct master *master)
 {
 	uint64_t now = clock_now_us();
 	size_t i;
 
-	if (is_due(&master->template, now))
-		try_again(&master->template, start_template(master), "the template");
-	if (is_due(&master->front, now))
-		try_again(&master->front, start_front(master), master->setup->front_name);
+	if (child_is_due(&master->front, now))
+		child_note_attempt(&master->front, start_front_with_lanes(master),
+			master->setup->front_name);
 	for (i = 0; i < master->setup->workers; i++) {
-		if (is_due(&master->worker[i], now))
-			try_again(&master->worker[i], start_worker(master, i), "a worker");
+		if (child_is_due(&master->worker[i], now))
+			child_note_attempt(&master->worker[i],
+				start_worker_with_lanes(master, i), "a worker");
 	}
 }
 
 /* --- reports ------------------------------------------------------------------------------- */
-
-static void say(const struct master *master, const char *text)
-{
-	if (!master->setup->quiet && !master->serving)
-		log_line("master", "%s (%llu ms)", text, (unsigned long long)elapsed_ms(master));
-}
 
 static void start_workers(struct master *master)
 {
@@ -479,9 +185,9 @@ static void start_workers(struct master *master)
 
 	master->workers_started = true;
 	for (i = 0; !r && i < master->setup->workers; i++)
-		r = start_worker(master, i);
+		r = start_worker_with_lanes(master, i);
 	if (!r)
-		r = start_front(master);
+		r = start_front_with_lanes(master);
 	if (r < 0) {
 		log_line("master", "start workers and %s: %s", master->setup->front_name,
 			strerror(-r));
@@ -490,31 +196,13 @@ static void start_workers(struct master *master)
 	}
 	snprintf(text, sizeof(text), "%zu workers with %zu cells each started",
 		master->setup->workers, master->setup->cells_per_worker);
-	say(master, text);
+	start_tell(&master->base, text);
 }
 
-static void handle_template(struct master *master)
+static void handle_templates(struct master *master, const struct pollfd *watched)
 {
-	struct library_sets *sets = master->setup->sets;
-	struct template_report report;
-	char text[320];
-	size_t none = 0;
-
-	if (message_receive(master->template.control, &report, sizeof(report), NULL, &none) != 1 ||
-		report.set >= sets->count) {
-		fd_close(&master->template.control); /* its death comes next */
-		return;
-	}
-	report.text[sizeof(report.text) - 1] = '\0';
-	if (report.missing && !sets->set[report.set].missing)
-		log_line("master", "library set %s is left out: %s", sets->set[report.set].name,
-			report.text);
-	sets->set[report.set].missing = report.missing;
-	if (!report.missing) {
-		snprintf(text, sizeof(text), "library set %s is warm", sets->set[report.set].name);
-		say(master, text);
-	}
-	if (++master->sets_reported >= sets->count && !master->workers_started)
+	template_trees_handle(&master->trees, watched);
+	if (!master->workers_started && template_trees_are_warm(&master->trees))
 		start_workers(master);
 }
 
@@ -522,7 +210,7 @@ static void begin_serving(struct master *master)
 {
 	if (master->serving || !master->front_ready || master->cells_up < cell_count(master))
 		return;
-	say(master, "all cells stand: serving");
+	start_tell(&master->base, "all cells stand: serving");
 	master->serving = true;
 	if (master->setup->ready >= 0 && write(master->setup->ready, "\n", 1) == 1)
 		close(master->setup->ready);
@@ -600,15 +288,21 @@ static void consider(uint64_t *first, uint64_t time)
 		*first = time;
 }
 
+/* Not while the service starts or stops, and not for one job. */
+static bool may_replace_templates(const struct master *master)
+{
+	return master->serving && !master->draining && !master->setup->front_is_all;
+}
+
 static int next_timeout(const struct master *master)
 {
 	uint64_t now = clock_now_us(), first = now + 60 * UINT64_C(1000000);
 	size_t i;
 
 	if (!master->serving)
-		consider(&first, master->begun_us + START_MAX_US);
+		consider(&first, master->base.begun_us + START_MAX_US);
 	consider(&first, master->drain_until_us);
-	consider(&first, master->template.retry_us);
+	consider(&first, template_trees_next_time(&master->trees, may_replace_templates(master)));
 	consider(&first, master->front.retry_us);
 	for (i = 0; i < master->setup->workers; i++)
 		consider(&first, master->worker[i].retry_us);
@@ -619,36 +313,36 @@ static void check_time(struct master *master)
 {
 	uint64_t now = clock_now_us();
 
-	if (!master->serving && now >= master->begun_us + START_MAX_US) {
+	if (!master->serving && now >= master->base.begun_us + START_MAX_US) {
 		log_line("master", "not ready after %d s: the service does not start",
 			START_MAX_US / 1000000);
 		end_in_failure(master);
 	}
 	if (master->draining && now >= master->drain_until_us)
 		end(master, 0);
+	template_trees_check_time(&master->trees, now, may_replace_templates(master));
 	restart_due(master);
 }
 
 static void turn(struct master *master)
 {
-	struct pollfd watched[WORKERS_MAX + 3];
+	struct pollfd watched[2 + TEMPLATE_TREES_WATCHED + WORKERS_MAX], *templates = watched + 2,
+									*workers;
 	size_t i;
 
 	watched[0] = (struct pollfd){.fd = master->signals, .events = POLLIN};
-	watched[1] = (struct pollfd){.fd = master->template.control, .events = POLLIN};
-	watched[2] = (struct pollfd){.fd = master->front.control, .events = POLLIN};
+	watched[1] = (struct pollfd){.fd = master->front.control, .events = POLLIN};
+	workers = templates + template_trees_watch(&master->trees, templates);
 	for (i = 0; i < master->setup->workers; i++)
-		watched[3 + i] =
-			(struct pollfd){.fd = master->worker[i].control, .events = POLLIN};
-	if (poll(watched, 3 + master->setup->workers, next_timeout(master)) < 0)
+		workers[i] = (struct pollfd){.fd = master->worker[i].control, .events = POLLIN};
+	if (poll(watched, (nfds_t)(workers - watched) + i, next_timeout(master)) < 0)
 		return;
-	if (watched[1].revents)
-		handle_template(master);
+	handle_templates(master, templates);
 	for (i = 0; i < master->setup->workers; i++) {
-		if (watched[3 + i].revents)
+		if (workers[i].revents)
 			handle_worker(master, i);
 	}
-	if (watched[2].revents)
+	if (watched[1].revents)
 		handle_front(master);
 	if (watched[0].revents)
 		handle_signals(master);
@@ -674,24 +368,25 @@ static int begin(struct master *master, struct err *err)
 	sigset_t all;
 	size_t i;
 
-	master->begun_us = clock_now_us();
+	master->base.setup = master->setup;
+	master->base.begun_us = clock_now_us();
 	master->exit_code = -1;
-	master->template.control = master->front.control = -1;
+	template_trees_init(&master->trees, &master->base, master->worker);
+	child_init(&master->front);
 	for (i = 0; i < WORKERS_MAX; i++)
-		master->worker[i].control = -1;
-	for (i = 0; i < WORKER_SETS_MAX; i++)
-		master->requests[i] = -1;
+		child_init(&master->worker[i]);
 	sigfillset(&all);
 	if (sigprocmask(SIG_SETMASK, &all, NULL) < 0)
 		return err_set(err, errno, "block signals");
 	master->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (master->signals < 0)
 		return err_set(err, errno, "make a signalfd");
-	master->proc = mount_proc(err);
-	if (master->proc < 0)
-		return master->proc;
-	master->own_pid_namespace = openat(master->proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
-	if (master->own_pid_namespace < 0)
+	master->base.proc = mount_proc(err);
+	if (master->base.proc < 0)
+		return master->base.proc;
+	master->base.own_pid_namespace =
+		openat(master->base.proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
+	if (master->base.own_pid_namespace < 0)
 		return err_set(err, errno, "open one's own PID namespace");
 	return 0;
 }
@@ -707,9 +402,9 @@ int master_main(const struct master_setup *setup)
 	master->setup = setup;
 	r = begin(master, &err);
 	if (!r) {
-		r = start_template(master);
+		r = template_trees_start(&master->trees);
 		if (r < 0)
-			err_set(&err, -r, "start the template");
+			err_set(&err, -r, "start the templates");
 	}
 	if (r < 0) {
 		log_line("master", "%s", err.text);

@@ -1,0 +1,27 @@
+#include "fcgi-app/start.h"
+
+#include <unistd.h>
+
+static void run_front(const void *context, int control)
+{
+	const struct start_base *base = context;
+	const struct master_setup *setup = base->setup;
+	const struct front_setup front = {.config = setup->config,
+		.sets = setup->sets,
+		.cells = setup->workers * setup->cells_per_worker,
+		.ranged = setup->ranged,
+		.control = control,
+		.proc = base->proc,
+		.execute_listener = setup->execute_listener,
+		.control_listener = setup->control_listener,
+		.job = setup->job};
+	const int keep[] = {control, base->proc, setup->execute_listener, setup->control_listener};
+
+	child_confine_descriptors(setup->front_is_all, keep, sizeof(keep) / sizeof(keep[0]));
+	_exit(setup->front(&front));
+}
+
+int start_front(const struct start_base *base, struct child *child)
+{
+	return child_start(child, base->own_pid_namespace, run_front, base);
+}

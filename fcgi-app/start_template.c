@@ -1,0 +1,65 @@
+#include "fcgi-app/start.h"
+
+#include "sandbox/cell_message.h"
+#include "sandbox/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	HIGH_FD = 64, /* above every number that the template's descriptors get */
+};
+
+struct template_context {
+	const struct start_base *base;
+	const int *requests;
+	bool in_turn;
+};
+
+/* Puts the descriptors where the template looks for them, and nothing else (cell_message.h). */
+static void exec_template(const void *context, int control)
+{
+	const struct template_context *template = context;
+	const struct master_setup *setup = template->base->setup;
+	const struct library_sets *sets = setup->sets;
+	const char *arguments[WORKER_SETS_MAX + 4] = {"vivarium-template",
+		setup->ranged ? "ranged" : "single", template->in_turn ? "in-turn" : "at-once"};
+	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
+	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
+	/* symbols bound once, before all forks, and not by every execution; scripts do not see it
+	 */
+	const char *environment[] = {"LD_BIND_NOW=1", NULL};
+	sigset_t none;
+
+	from[TEMPLATE_FD_CONTROL] = control;
+	from[TEMPLATE_FD_PROC] = template->base->proc;
+	from[TEMPLATE_FD_POLICY] = setup->policy;
+	from[TEMPLATE_FD_HARNESS] = setup->harness;
+	for (i = 0; i < (int)sets->count; i++) {
+		arguments[3 + i] = sets->set[i].text;
+		from[TEMPLATE_FD_REQUESTS + i] = template->requests[i];
+	}
+	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
+		from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, HIGH_FD);
+	keep[0] = fcntl(setup->program, F_DUPFD_CLOEXEC, HIGH_FD);
+	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
+		keep[i - TEMPLATE_FD_CONTROL + 1] = dup2(from[i], i);
+	child_confine_descriptors(false, keep, (size_t)(last - TEMPLATE_FD_CONTROL + 2));
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execveat(keep[0], "", (char *const *)arguments, (char *const *)environment, AT_EMPTY_PATH);
+	log_line("master", "exec %s: %s", setup->config->template_program, strerror(errno));
+	_exit(1);
+}
+
+int start_template(const struct start_base *base, struct child *child, const int *requests,
+	bool in_turn)
+{
+	const struct template_context context = {
+		.base = base, .requests = requests, .in_turn = in_turn};
+
+	return child_start(child, -1, exec_template, &context);
+}
