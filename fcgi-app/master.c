@@ -274,10 +274,11 @@ static _Noreturn void run_worker(const struct master *master, size_t number, int
 		.control = control,
 		.proc = master->proc,
 		.ranged = setup->ranged,
+		.cgroup = &setup->cgroup,
 		.max_executions = (uint32_t)setup->config->cell_executions,
 		.max_age_s = (uint32_t)(setup->config->cell_age_ms / 1000)};
-	int keep[WORKER_SETS_MAX + 2] = {control, master->proc};
-	size_t i;
+	int keep[WORKER_SETS_MAX + 2 + WORKER_CELLS_MAX * CGROUP_FILES] = {control, master->proc};
+	size_t kept, i;
 
 	fill_limits(setup->config, &worker.limits);
 	for (i = 0; i < worker.sets; i++) {
@@ -287,7 +288,13 @@ static _Noreturn void run_worker(const struct master *master, size_t number, int
 	}
 	for (i = 0; i < worker.cells; i++)
 		worker.cell_sets[i] = first_set(setup->sets, worker.first_cell + i);
-	become_child(false, keep, 2 + worker.sets);
+	kept = 2 + worker.sets;
+	for (i = 0; i < worker.cells && setup->cgroup.leaf; i++) {
+		memcpy(keep + kept, setup->cgroup.leaf[worker.first_cell + i].file,
+			sizeof(setup->cgroup.leaf->file));
+		kept += CGROUP_FILES;
+	}
+	become_child(false, keep, kept);
 	_exit(worker_main(&worker));
 }
 
@@ -322,6 +329,8 @@ static _Noreturn void run_front(const struct master *master, int control)
 		.proc = master->proc,
 		.execute_listener = setup->execute_listener,
 		.control_listener = setup->control_listener,
+		.memory_cgroup = setup->cgroup.memory,
+		.pids_cgroup = setup->cgroup.pids,
 		.job = setup->job};
 	const int keep[] = {
 		control, master->proc, setup->execute_listener, setup->control_listener};
@@ -491,6 +500,7 @@ static void start_workers(struct master *master)
 	snprintf(text, sizeof(text), "%zu workers with %zu cells each started",
 		master->setup->workers, master->setup->cells_per_worker);
 	say(master, text);
+	say(master, master->setup->cgroup.text);
 }
 
 static void handle_template(struct master *master)

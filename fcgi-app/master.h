@@ -3,12 +3,14 @@
 #define VIVARIUM_MASTER_H
 
 #include "fcgi-app/front.h"
+#include "sandbox/cgroup.h"
 
 struct master_setup {
 	const struct config *config;
 	struct library_sets *sets; /* those not installed get marked */
 	size_t workers, cells_per_worker;
 	bool ranged; /* ids to give away */
+	struct cgroup cgroup; /* of the service; its leaves are numbered like the cells */
 	bool quiet; /* no start-up lines */
 	int program; /* the template's program (O_PATH) */
 	int policy, harness; /* file and directory, opened by whoever could read them */

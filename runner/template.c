@@ -294,17 +294,17 @@ static void handle_child_exit(struct template *template, size_t child)
 static void handle_request(struct template *template)
 {
 	struct template_request request;
-	int control = -1;
-	size_t count = 1;
+	int fds[TEMPLATE_REQUEST_FDS_MAX];
+	size_t count = TEMPLATE_REQUEST_FDS_MAX;
 	int r = message_receive(TEMPLATE_FD_REQUESTS + (int)template->self, &request,
-		sizeof(request), &control, &count);
+		sizeof(request), fds, &count);
 
 	if (r == 0)
 		exit(0); /* no worker is left that could ask */
-	if (r == 1 && count == 1)
-		warden_spawn(&template->warden, &request, control);
-	if (count)
-		close(control);
+	if (r == 1 && count)
+		warden_spawn(&template->warden, &request, fds, count);
+	while (count)
+		close(fds[--count]);
 }
 
 static _Noreturn void serve_requests(struct template *template)

@@ -6,6 +6,7 @@
 #include "sandbox/cell_message.h"
 #include "sandbox/seccomp.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* What every warden of a template inherits. */
@@ -16,11 +17,12 @@ struct warden_setup {
 };
 
 /*
- * Called in a template: makes a cell's namespaces and forks its warden into them. control is the
- * warden's end of the cell's control socket and stays the caller's. Whatever goes wrong is
- * reported over it (CELL_REPORT_FAILED), or seen there as end of file.
+ * Called in a template: makes a cell's namespaces and forks its warden into them. fds: the
+ * warden's end of the cell's control socket, and count - 1 files by which it joins the cell's
+ * control groups; they stay the caller's. Whatever goes wrong is reported over the socket
+ * (CELL_REPORT_FAILED), or seen there as end of file.
  */
 void warden_spawn(const struct warden_setup *setup, const struct template_request *request,
-	int control);
+	const int *fds, size_t count);
 
 #endif

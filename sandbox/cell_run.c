@@ -2,6 +2,7 @@
 
 #include "sandbox/clock.h"
 #include "sandbox/json_scan.h"
+#include "sandbox/proc_status.h"
 #include "sandbox/scope.h"
 #include "sandbox/verdict.h"
 
@@ -13,6 +14,9 @@
 
 enum {
 	KEEP_BYTES = 64 * 1024, /* memory kept between executions, a buffer */
+	/* Beyond its limit and the warm interpreter a job may have its main stack, and the kernel
+	 * what it needs for it. */
+	ALLOWANCE_BYTES = 8 << 20,
 };
 
 void cell_run_reset(struct cell *cell)
@@ -30,6 +34,7 @@ void cell_run_reset(struct cell *cell)
 		.value = value,
 		.claim = claim,
 		.traceback = traceback};
+	cell->watch = (struct cell_watch){.next_us = 0};
 	frame_reader_reset(&cell->channel_in, KEEP_BYTES);
 	capture_reset(&cell->output);
 	capture_reset(&cell->error);
@@ -58,27 +63,19 @@ static uint64_t cpu_now_us(const struct cell_run *run)
 	return (uint64_t)used.tv_sec * 1000000u + (uint64_t)used.tv_nsec / 1000u;
 }
 
-/* "VmHWM: n kB" of /proc/PID/status: the peak resident set; 0 when the process has let go. */
 static uint64_t peak_now_kib(const struct cell_run *run)
 {
-	char text[2048];
-	ssize_t n = pread(run->status_file, text, sizeof(text) - 1, 0);
-	unsigned long long kib = 0;
-	const char *line;
+	struct proc_status status;
 
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	line = strstr(text, "\nVmHWM:");
-	if (line)
-		sscanf(line, "\nVmHWM: %llu", &kib);
-	return kib;
+	return proc_status_read(run->status_file, &status) < 0 ? 0 : status.peak_kib;
 }
 
 int cell_run_note_parked(struct cell *cell, pid_t pid)
 {
 	struct cell_run *run = &cell->run;
+	struct proc_status status;
 	char path[32];
+	int r;
 
 	if (pid <= 0)
 		return -EPROTO;
@@ -87,7 +84,14 @@ int cell_run_note_parked(struct cell *cell, pid_t pid)
 	run->status_file = openat(cell->environment->proc, path, O_RDONLY | O_CLOEXEC);
 	if (run->status_file < 0)
 		return -errno;
-	run->base_peak_kib = peak_now_kib(run);
+	r = proc_status_read(run->status_file, &status);
+	if (r < 0)
+		return r;
+	run->parent = status.parent;
+	run->base_peak_kib = status.peak_kib;
+	run->warm_bytes = status.anon_kib * 1024;
+	run->allowance_bytes = run->warm_bytes + ALLOWANCE_BYTES;
+	cell_group_note_parked(&cell->group);
 	return 0;
 }
 
@@ -120,14 +124,26 @@ static uint64_t above(uint64_t value, uint64_t base)
 	return value > base ? value - base : 0;
 }
 
-static void measure(const struct cell_run *run, struct verdict_facts *facts)
+/* The larger of what the execution alone had and, where that is known, all of its processes. */
+static uint64_t memory_of(const struct cell *cell, uint64_t peak_kib)
 {
+	uint64_t own = above(peak_kib, cell->run.base_peak_kib) * 1024;
+	uint64_t all = cell_group_peak_bytes(&cell->group);
+
+	if (cell->run.struck_bytes > all)
+		all = cell->run.struck_bytes;
+	return own > all ? own : all;
+}
+
+static void measure(const struct cell *cell, struct verdict_facts *facts)
+{
+	const struct cell_run *run = &cell->run;
 	uint64_t cpu_us = run->exited ? run->exit_cpu_us : cpu_now_us(run);
 	uint64_t peak_kib = run->exited ? run->exit_peak_kib : peak_now_kib(run);
 
 	facts->wall_us = clock_now_us() - run->started_us;
 	facts->cpu_us = above(cpu_us, run->base_cpu_us);
-	facts->memory_bytes = above(peak_kib, run->base_peak_kib) * 1024;
+	facts->memory_bytes = memory_of(cell, peak_kib);
 }
 
 static int append_stream(struct cell *cell, enum frame_type type, struct capture *capture,
@@ -162,7 +178,7 @@ static int append_words(struct cell *cell, const struct verdict *verdict,
 	if (verdict->kind == VERDICT_TIME && run->traceback.length)
 		return frame_append(&cell->lane_out, FRAME_TRACEBACK, run->traceback.data,
 			run->traceback.length);
-	if (!claim || run->timed_out || run->oversize_bytes)
+	if (!claim || run->timed_out || run->oversize_bytes || run->struck_bytes)
 		return 0;
 	r = frame_append(&cell->lane_out, FRAME_ERROR_TYPE, claim->type, claim->header.type_bytes);
 	if (!r)
@@ -186,6 +202,7 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 		.has_value = run->has_value,
 		.bad_value = run->bad_value,
 		.oversize_bytes = run->oversize_bytes,
+		.struck_bytes = run->struck_bytes,
 		.exited = run->exited,
 		.status = run->status};
 	int r;
@@ -193,7 +210,7 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 	if (run->claim.length &&
 		failure_decode(run->claim.data, (uint32_t)run->claim.length, &claim) == 0)
 		facts.claim = &claim;
-	measure(run, &facts);
+	measure(cell, &facts);
 	verdict_decide(&facts, &verdict);
 	snprintf(verdict.template_name, sizeof(verdict.template_name), "%s", template_name);
 	r = append_stream(cell, FRAME_STDOUT, &cell->output, &verdict.stdout_dropped,
