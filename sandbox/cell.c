@@ -202,7 +202,7 @@ static bool is_worn(const struct cell *cell)
 {
 	const struct cell_environment *environment = cell->environment;
 
-	return cell->source[CELL_SOURCE_CONTROL].fd < 0 || /* the warden was killed with it */
+	return (cell->run.struck_bytes && cell_group_ends_whole(&cell->group)) ||
 	       cell->served >= environment->max_executions ||
 	       clock_now_us() - cell->born_us >= environment->max_age_s * UINT64_C(1000000);
 }
@@ -621,9 +621,12 @@ static void take_exit(struct cell *cell, const struct cell_report *report)
 /* The kernel ends a cell that is over its memory limit whole: that is a verdict, and no accident. */
 static void take_end(struct cell *cell, int code)
 {
-	if (is_busy(cell) && cell_group_was_struck(&cell->group, &cell->run.struck_bytes)) {
+	if ((is_busy(cell) || cell->state == CELL_FORKING) &&
+		cell_group_was_struck(&cell->group, &cell->run.struck_bytes)) {
 		cell_source_close(cell, CELL_SOURCE_CONTROL);
-		if (read_last_words(cell))
+		if (cell->state == CELL_FORKING)
+			fire(cell, CELL_EVENT_WORN); /* what was left of a script did it */
+		else if (read_last_words(cell))
 			fire(cell, CELL_EVENT_EXITED);
 		return;
 	}

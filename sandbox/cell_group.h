@@ -26,6 +26,12 @@ static inline bool cell_group_limits_memory(const struct cell_group *group)
 	return group->leaf && group->cgroup->memory;
 }
 
+/* Whether, where the limit strikes, the kernel ends the cell with its warden. */
+static inline bool cell_group_ends_whole(const struct cell_group *group)
+{
+	return cell_group_limits_memory(group) && group->cgroup->unified;
+}
+
 /*
  * For a new warden: ends what may still be in the leaf, and writes every limit anew; memory has
  * none before there is a job. processes: of one execution. Returns 0 or a negative errno.

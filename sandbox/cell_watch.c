@@ -30,8 +30,8 @@ struct sum {
 
 void cell_watch_begin(struct cell *cell)
 {
-	if (cell_group_limits_memory(&cell->group) && cell->group.cgroup->unified)
-		return; /* the kernel ends the whole cell, and that is seen at once */
+	if (cell_group_ends_whole(&cell->group))
+		return; /* which is seen at once */
 	cell->watch.next_us = cell->run.started_us + EVERY_US;
 }
 

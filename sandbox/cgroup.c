@@ -217,12 +217,13 @@ static int open_file(struct cgroup *cgroup, int directory, enum cgroup_file file
 	int *ret_fd, struct err *err)
 {
 	*ret_fd = openat(directory, name, files[file].flags | O_CLOEXEC);
-	if (*ret_fd < 0 && file == CGROUP_MEMORY_PEAK) {
-		cgroup->resettable = false;
+	if (*ret_fd < 0 && file == CGROUP_MEMORY_PEAK) /* read-only, for anybody but root */
 		*ret_fd = openat(directory, name, O_RDONLY | O_CLOEXEC);
-	}
 	if (*ret_fd < 0 && (files[file].required || errno != ENOENT))
 		return err_set(err, errno, "open %s of a cell's control group", name);
+	/* and root may open it for writing on any kernel: only a write tells */
+	if (file == CGROUP_MEMORY_PEAK && write(*ret_fd, "0", 1) < 0)
+		cgroup->resettable = false;
 	return 0;
 }
 

@@ -25,8 +25,15 @@ SLABS = ("mnt_cache", "net_namespace", "pid_namespace", "user_namespace", "nspro
 
 
 def slabs():
-    """Objects in use of those caches that would show a leak; the others are caches indeed."""
+    """
+    Objects in use of those caches that would show a leak; the others are caches indeed. The free
+    ones that each processor keeps for itself would count as used: they are given back first.
+    """
     found = {}
+    for name in SLABS:
+        shrink = Path(f"/sys/kernel/slab/{name}/shrink")
+        if shrink.exists():
+            shrink.write_text("1")
     for line in Path("/proc/slabinfo").read_text().splitlines()[2:]:
         name, active = line.split()[:2]
         if name in SLABS:
@@ -84,7 +91,7 @@ def test_executions_leave_the_kernel_level():
             assert after[name] == before[name], name
         assert after["dying groups"] <= before["dying groups"] + 4
         for name, count in after["slabs"].items():
-            assert count <= before["slabs"][name] * 1.1 + 200, (name, before["slabs"][name], count)
+            assert count <= before["slabs"][name] * 1.1 + 50, (name, before["slabs"][name], count)
         assert after["kernel_kib"] < before["kernel_kib"] + 16384
     finally:
         service.stop()

@@ -164,13 +164,15 @@ def test_memory_below_the_limit_is_there(unit):
 
 def test_peak_counts_all_processes(unit):
     """memory_mb is of all that ran, ended children included."""
-    script = ("import os\ndef main():\n    for _ in range(3):\n        if not os.fork():\n"
-              "            x = bytearray(b'x') * (100 << 20)\n            os._exit(0)\n"
-              "    for _ in range(3): os.wait()\n    return 1")
-    answer = unit.execute(script, memory=512)
+    script = ("import os, time\ndef main():\n    for _ in range(3):\n        if not os.fork():\n"
+              "            x = bytearray(b'x') * (220 << 20)\n            time.sleep(3)\n"
+              "            os._exit(0)\n    for _ in range(3): os.wait()\n    return 1")
+    answer = unit.execute(script, memory=1024, timeout=60)
     assert answer.status == 200, answer
-    assert 95 < answer.data["usage"]["memory_mb"] < 400, answer
-    assert trivial(unit)["usage"]["memory_mb"] < 20
+    # more than anything before it, for Linux 6.1 does not forget a leaf's highest peak
+    assert 660 < answer.data["usage"]["memory_mb"] < 800, answer
+    for _ in range(4):
+        assert trivial(unit)["usage"]["memory_mb"] < 20
 
 
 def test_limits_are_written_for_each_job(unit):
