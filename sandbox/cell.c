@@ -651,7 +651,8 @@ static void take_report(struct cell *cell, const struct cell_report *report, int
 		fire(cell, CELL_EVENT_LOST);
 		return;
 	case CELL_REPORT_WEIGHED:
-		cell_watch_take_tmp(cell, report->tmp_bytes);
+		if (report->execution == cell->run.number)
+			cell_watch_take_tmp(cell, report->tmp_bytes);
 		return;
 	}
 }
@@ -693,8 +694,8 @@ static void turn_watch(struct cell *cell)
 
 	if (over)
 		strike(cell);
-	else if (tmp_wanted && order(cell, CELL_ORDER_WEIGH, NULL, 0) < 0)
-		take_end(cell, EPIPE);
+	else if (tmp_wanted)
+		order(cell, CELL_ORDER_WEIGH, NULL, 0); /* a warden that has gone shows otherwise */
 }
 
 void cell_take_weight(struct cell *cell, const struct scale_answer *answer)

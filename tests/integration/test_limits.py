@@ -127,6 +127,18 @@ def test_files_in_tmp_below_the_limit_are_there(service):
     assert result(service.execute(script, memory=64)) == 50 << 20
 
 
+def test_files_of_the_one_before_do_not_count(make_service):
+    """Also when the size of /tmp was asked for at the very end of the script that filled it."""
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base")
+    for n in range(10):
+        fill = ("import time\ndef main():\n    begun = time.monotonic()\n"
+                "    open('/tmp/x', 'wb').write(bytes(100 << 20))\n"
+                f"    time.sleep(max(0, {(n % 5 + 1) * 0.03} - time.monotonic() + begun))")
+        assert result(service.execute(fill, memory=256)) is None
+        assert result(service.execute("import time\ndef main(): time.sleep(0.05)",
+                                      memory=16)) is None
+
+
 def test_memory_with_a_neighbour(service):
     """Whoever runs beside it does not notice."""
     script = "import time\ndef main():\n    time.sleep(1)\n    return len(bytearray(1 << 24))"

@@ -10,5 +10,5 @@ chmod 711 /root
 cd /root/vivarium
 uname -r
 export EXECUTIONS VIVARIUM_BUILD=/root/vivarium/build
-eval "set -- ${TESTS:-tests/vm}"
+eval "set -- ${TESTS:-tests/vm tests/fault/test_cgroups.py}"
 exec /usr/bin/python3 -m pytest -q -p no:cacheprovider --durations=5 "$@"

@@ -7,7 +7,10 @@
 #	VM_FLAGS	(empty)
 #	BUILD		build/release, where the programs are
 #	EXECUTIONS	1000, how many are run while namespaces and kernel memory have to stay level
-#	TESTS		(empty) arguments for pytest instead of all tests of tests/vm
+#	TESTS		tests/vm tests/fault/test_cgroups.py; arguments for pytest
+#
+# With TESTS=tests/fault/test_cgroups.py the machine may as well have v1's hierarchies (Debian 12:
+# systemd.unified_cgroup_hierarchy=0 on the kernel's command line).
 #
 # The machine has to be a Debian of the release that the programs were built on, with nginx,
 # libfcgi0ldbl, libjson-c5, libseccomp2, libpython3.11 (3.13 in Debian 13), python3-numpy and

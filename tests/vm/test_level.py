@@ -77,6 +77,8 @@ def run_many(service, count):
 
 
 def test_executions_leave_the_kernel_level():
+    # the clients' closed connections would be in the caches for a minute more
+    Path("/proc/sys/net/ipv4/tcp_max_tw_buckets").write_text("0")
     service = Unit("vivarium-level", library_sets=SETS, cell_executions=500)
     try:
         assert run_many(service, 100) == []
@@ -92,6 +94,6 @@ def test_executions_leave_the_kernel_level():
         assert after["dying groups"] <= before["dying groups"] + 4
         for name, count in after["slabs"].items():
             assert count <= before["slabs"][name] * 1.1 + 50, (name, before["slabs"][name], count)
-        assert after["kernel_kib"] < before["kernel_kib"] + 16384
+        assert after["kernel_kib"] < before["kernel_kib"] + 8192
     finally:
         service.stop()
