@@ -255,3 +255,41 @@ def test_run_sh_asks_systemd_for_a_scope():
         assert made.stop(timeout=120) == 0
         os.unlink(made.log_path)
     assert eventually(lambda: not scope.exists(), 30)
+
+
+class UserService(Service):
+    """deploy/run.sh by an ordinary user whose own manager has been delegated to."""
+
+    def __init__(self, uid):
+        self.host, self.port = "127.0.0.1", free_port()
+        self.log_path = f"/tmp/user-{self.port}.log"
+        environment = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": f"/run/user/{uid}",
+                       "PORT": str(self.port), "CONF": str(TOP / "conf" / "vivarium.conf"),
+                       "BUILD": str(TOP / "build"), "ACCESS_LOG": "off"}
+        settings = {"library_sets": SETS, **SIZES}
+        arguments = [part for item in settings.items() for part in ("--set", "%s=%s" % item)]
+        self.process = subprocess.Popen(
+            [str(TOP / "deploy" / "run.sh"), *arguments], env=environment, cwd="/",
+            stdin=subprocess.DEVNULL, stdout=open(self.log_path, "w"), stderr=subprocess.STDOUT,
+            start_new_session=True, user=uid, group=uid, extra_groups=[])
+        self._await_ready()
+
+
+def test_ordinary_user():
+    """Without root: what systemd gives to users, memory and processes, is enough."""
+    subprocess.run(["useradd", "--create-home", "--user-group", "tester"], check=True)
+    uid = int(subprocess.check_output(["id", "-u", "tester"]))
+    subprocess.run(["loginctl", "enable-linger", "tester"], check=True)
+    assert eventually(lambda: Path(f"/run/user/{uid}/systemd/private").exists(), 60)
+    made = UserService(uid)
+    try:
+        isolation = made.get("/health").data["isolation"]
+        assert isolation["memory_cgroup"] is True and isolation["pids_cgroup"] is True, made.log()
+        own = Path(f"/proc/{made.process.pid}/cgroup").read_text().strip()
+        scope = GROUPS / own.removeprefix("0::/").removesuffix("/vivarium-rest")
+        assert scope.name.endswith(".scope")
+        struck(made.execute(children(4, "x = bytearray(b'x') * (32 << 20)"), memory=64), 64)
+        trivial(made)
+    finally:
+        assert made.stop(timeout=120) == 0
+    assert eventually(lambda: not scope.exists(), 30)
