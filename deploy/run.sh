@@ -25,12 +25,19 @@ unset VIVARIUM_SIGNALS_RESET
 
 # Where systemd manages control groups, only what it delegates is ours to limit scripts with. A scope
 # is made around this very process: the probe is there because there is no way back from an exec.
-if [ "${VIVARIUM_SCOPE:-}" != no ] && [ -d /run/systemd/system ]; then
+if [ -z "${VIVARIUM_SCOPE:-}" ] && [ -d /run/systemd/system ]; then
 	manager=--system
 	[ "$(id -u)" = 0 ] || manager=--user
 	scope="systemd-run $manager --scope --quiet --collect --property=Delegate=yes"
 	# shellcheck disable=SC2086
-	! $scope true >/dev/null 2>&1 || VIVARIUM_SCOPE=no exec $scope sh "$0" "$@"
+	! $scope true >/dev/null 2>&1 || VIVARIUM_SCOPE=ours exec $scope sh "$0" "$@"
+fi
+# Debian 12's systemd marks what it delegates to root and not what to users: we asked, so we know.
+if [ "${VIVARIUM_SCOPE:-}" = ours ] && [ "$(id -u)" != 0 ]; then
+	/usr/bin/python3 -IS -c 'import os
+for line in open("/proc/self/cgroup"):
+    if line.startswith("0::/"):
+        os.setxattr("/sys/fs/cgroup" + line[3:].rstrip("\n"), "user.delegate", b"1")' 2>/dev/null || :
 fi
 unset VIVARIUM_SCOPE
 
