@@ -60,8 +60,8 @@ TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
 PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
-.PHONY: all programs run tests test test-only test-debian bench bench-programs bench-forks fuzz fuzz-run clean \
-	packages-build packages-run packages-test packages-bench packages-fuzz
+.PHONY: all programs run tests test test-only test-debian test-vm bench bench-programs bench-forks \
+	fuzz fuzz-run clean packages-build packages-run packages-test packages-bench packages-fuzz
 
 all: packages-build
 	@umask 022 && $(MAKE) --no-print-directory programs
@@ -127,6 +127,12 @@ RELEASE ?= trixie
 test-debian:
 	@deploy/packages.sh ensure debian
 	@tests/debian/run.sh $(RELEASE)
+
+# In a virtual machine with systemd and cgroup v2, see tests/vm/run.sh:
+# make test-vm VM_BOOT="COMMAND IMAGE" EXECUTIONS=100000
+test-vm: programs
+	@BUILD="$(abspath $(BUILD))" VM_BOOT="$(VM_BOOT)" VM_FLAGS="$(VM_FLAGS)" \
+		EXECUTIONS="$(EXECUTIONS)" TESTS="$(VM_TESTS)" tests/vm/run.sh
 
 # --- Measurements
 

@@ -8,6 +8,7 @@
 #	CONF		conf/vivarium.conf
 #	BUILD		build/release, where the program is
 #	ACCESS_LOG	stdout, off, or a file; one JSON object a line (stdout)
+#	VIVARIUM_SCOPE	no: do not ask systemd for a scope of our own (where it runs, we do)
 #	STOP_TIMEOUT	seconds that vivarium has to end its work when asked to stop (10)
 #
 # Everything lives in one private runtime directory, which goes in the end. Both programs run in
@@ -21,6 +22,24 @@ if [ -z "${VIVARIUM_SIGNALS_RESET:-}" ] && env --default-signal=INT,QUIT true 2>
 	VIVARIUM_SIGNALS_RESET=1 exec env --default-signal=INT,QUIT sh "$0" "$@"
 fi
 unset VIVARIUM_SIGNALS_RESET
+
+# Where systemd manages control groups, only what it delegates is ours to limit scripts with. A scope
+# is made around this very process: the probe is there because there is no way back from an exec.
+if [ -z "${VIVARIUM_SCOPE:-}" ] && [ -d /run/systemd/system ]; then
+	manager=--system
+	[ "$(id -u)" = 0 ] || manager=--user
+	scope="systemd-run $manager --scope --quiet --collect --property=Delegate=yes"
+	# shellcheck disable=SC2086
+	! $scope true >/dev/null 2>&1 || VIVARIUM_SCOPE=ours exec $scope sh "$0" "$@"
+fi
+# Debian 12's systemd marks what it delegates to root and not what to users: we asked, so we know.
+if [ "${VIVARIUM_SCOPE:-}" = ours ] && [ "$(id -u)" != 0 ]; then
+	/usr/bin/python3 -IS -c 'import os
+for line in open("/proc/self/cgroup"):
+    if line.startswith("0::/"):
+        os.setxattr("/sys/fs/cgroup" + line[3:].rstrip("\n"), "user.delegate", b"1")' 2>/dev/null || :
+fi
+unset VIVARIUM_SCOPE
 
 exec </dev/null
 [ -e /proc/self/fd/1 ] || exec >/dev/null

@@ -38,6 +38,7 @@ static const struct key {
 		"base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats,"
 		"scipy.optimize,scipy.integrate,scipy.linalg matplotlib:numpy:matplotlib.pyplot",
 		0, 0),
+	KEY(cgroup, KIND_TEXT, "auto", 0, 0),
 	KEY(workers, KIND_NUMBER, "0", 0, 64),
 	KEY(cells_per_worker, KIND_NUMBER, "4", 1, WORKER_CELLS_MAX),
 	KEY(queue, KIND_NUMBER, "1024", 0, 16384),
@@ -284,6 +285,10 @@ int config_check(const struct config *config, struct err *err)
 		return err_set(err, EINVAL, "default_timeout is above max_timeout");
 	if (config->default_memory_mib > config->max_memory_mib)
 		return err_set(err, EINVAL, "default_memory is above max_memory");
+	if (strcmp(config->cgroup, "auto") != 0 && strcmp(config->cgroup, "required") != 0 &&
+		strcmp(config->cgroup, "off") != 0)
+		return err_set(err, EINVAL, "cgroup is auto, required or off, not \"%.40s\"",
+			config->cgroup);
 	return 0;
 }
 

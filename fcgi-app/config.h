@@ -18,6 +18,7 @@ struct config {
 	char harness_dir[CONFIG_TEXT_BYTES];
 	char seccomp_policy[CONFIG_TEXT_BYTES];
 	char library_sets[CONFIG_TEXT_BYTES];
+	char cgroup[CONFIG_TEXT_BYTES]; /* "auto", "required" or "off" */
 	uint64_t workers; /* 0: as many as there are processors, at least 2 */
 	uint64_t cells_per_worker;
 	uint64_t queue; /* requests that may wait */

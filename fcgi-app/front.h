@@ -17,6 +17,7 @@ struct front_setup {
 	const struct library_sets *sets;
 	size_t cells;
 	bool ranged;
+	bool memory_cgroup, pids_cgroup; /* what control groups limit */
 	int control; /* SOCK_SEQPACKET to the master; becomes the front's */
 	int proc; /* procfs of the service's PID namespace; closed once the front is confined */
 	int execute_listener, control_listener; /* of the dispatcher; -1 otherwise */

@@ -193,6 +193,21 @@ static int enter_service(uint32_t host_base, uint32_t *range, struct err *err)
 	return getppid() == parent ? 0 : err_set(err, ECANCELED, "the parent has died");
 }
 
+/* Before the ids change, for nobody inside could. cgroup = required: with both, or no start. */
+static int make_cgroup(struct master_setup *setup, struct err *err)
+{
+	struct cgroup *cgroup = &setup->cgroup;
+	const char *wanted = setup->config->cgroup;
+
+	if (strcmp(wanted, "off") == 0)
+		cgroup_make_none(cgroup, "cgroup = off");
+	else
+		cgroup_make(cgroup, setup->workers * setup->cells_per_worker);
+	if (strcmp(wanted, "required") == 0 && (!cgroup->memory || !cgroup->pids))
+		return err_set(err, ENOENT, "cgroup = required, but %.180s", cgroup->text);
+	return 0;
+}
+
 int launch(struct master_setup *setup, struct err *err)
 {
 	uint32_t host_base = 0, range;
@@ -202,6 +217,8 @@ int launch(struct master_setup *setup, struct err *err)
 
 	if (!r)
 		r = raise_descriptors(err);
+	if (!r)
+		r = make_cgroup(setup, err);
 	if (!r && geteuid() == 0)
 		r = take_id_range(&host_base, err);
 	if (r >= 0)

@@ -197,6 +197,7 @@ static void start_workers(struct master *master)
 	snprintf(text, sizeof(text), "%zu workers with %zu cells each started",
 		master->setup->workers, master->setup->cells_per_worker);
 	start_tell(&master->base, text);
+	start_tell(&master->base, master->setup->cgroup.text);
 }
 
 static void handle_templates(struct master *master, const struct pollfd *watched)

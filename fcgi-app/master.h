@@ -3,6 +3,7 @@
 #define VIVARIUM_MASTER_H
 
 #include "fcgi-app/front.h"
+#include "sandbox/cgroup.h"
 
 struct master_setup {
 	const struct config *config;
@@ -10,6 +11,7 @@ struct master_setup {
 	size_t workers, cells_per_worker;
 	size_t template_trees; /* 1 to TEMPLATE_TREES_MAX */
 	bool ranged; /* ids to give away */
+	struct cgroup cgroup; /* of the service; its leaves are numbered like the cells */
 	bool quiet; /* no start-up lines */
 	int program; /* the template's program (O_PATH) */
 	int policy, harness; /* file and directory, opened by whoever could read them */

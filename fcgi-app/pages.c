@@ -3,16 +3,16 @@
 #include "fcgi-app/json_out.h"
 #include "fcgi-app/version.h"
 
-static void put_isolation(struct json_out *out)
+static void put_isolation(struct json_out *out, const struct front_setup *setup)
 {
-	/* Every layer here was set up, or the service would not have started. */
-	static const struct {
+	/* Every layer that is true here was set up, or the service would not have started. */
+	const struct {
 		const char *name;
 		bool on;
 	} layers[] = {{"user", true}, {"pid", true}, {"mount", true}, {"network", true},
 		{"ipc", true}, {"uts", true}, {"cgroup", true}, {"seccomp", true},
 		{"capabilities", true}, {"no_new_privs", true}, {"rlimits", true},
-		{"memory_cgroup", false}, {"pids_cgroup", false}};
+		{"memory_cgroup", setup->memory_cgroup}, {"pids_cgroup", setup->pids_cgroup}};
 	size_t i;
 
 	json_out_key(out, "isolation");
@@ -65,7 +65,7 @@ void pages_handle_health(struct exchange *exchange)
 	put_pair(&out, "queue", "waiting", counts.waiting, "capacity", counts.capacity);
 	put_pair(&out, "parked", "hits", atomic_load(&dispatcher->parked_hits), "misses",
 		atomic_load(&dispatcher->parked_misses));
-	put_isolation(&out);
+	put_isolation(&out, dispatcher->setup);
 	json_out_key(&out, "nsjail_config_exists"); /* clients of an earlier service look for it */
 	json_out_bool(&out, true);
 	json_out_end(&out, '}');

@@ -14,6 +14,8 @@ static void run_front(const void *context, int control)
 		.proc = base->proc,
 		.execute_listener = setup->execute_listener,
 		.control_listener = setup->control_listener,
+		.memory_cgroup = setup->cgroup.memory,
+		.pids_cgroup = setup->cgroup.pids,
 		.job = setup->job};
 	const int keep[] = {control, base->proc, setup->execute_listener, setup->control_listener};
 

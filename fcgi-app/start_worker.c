@@ -2,6 +2,7 @@
 
 #include "sandbox/worker.h"
 
+#include <string.h>
 #include <unistd.h>
 
 struct worker_context {
@@ -46,10 +47,11 @@ static void run_worker(const void *context, int control)
 		.control = control,
 		.proc = at->base->proc,
 		.ranged = setup->ranged,
+		.cgroup = &setup->cgroup,
 		.max_executions = (uint32_t)setup->config->cell_executions,
 		.max_age_s = (uint32_t)(setup->config->cell_age_ms / 1000)};
-	int keep[WORKER_SETS_MAX + 2] = {control, at->base->proc};
-	size_t i;
+	int keep[WORKER_SETS_MAX + 2 + WORKER_CELLS_MAX * CGROUP_FILES] = {control, at->base->proc};
+	size_t kept, i;
 
 	fill_limits(setup->config, &worker.limits);
 	for (i = 0; i < worker.sets; i++) {
@@ -59,7 +61,13 @@ static void run_worker(const void *context, int control)
 	}
 	for (i = 0; i < worker.cells; i++)
 		worker.cell_sets[i] = first_set(setup->sets, worker.first_cell + i);
-	child_confine_descriptors(false, keep, 2 + worker.sets);
+	kept = 2 + worker.sets;
+	for (i = 0; i < worker.cells && setup->cgroup.leaf; i++) {
+		memcpy(keep + kept, setup->cgroup.leaf[worker.first_cell + i].file,
+			sizeof(setup->cgroup.leaf->file));
+		kept += CGROUP_FILES;
+	}
+	child_confine_descriptors(false, keep, kept);
 	_exit(worker_main(&worker));
 }
 

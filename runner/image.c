@@ -22,13 +22,14 @@ struct taking {
 	int pagemap, image;
 	const struct mapping *mapping;
 	uintptr_t start, end; /* the run that is being found; none: both 0 */
+	uint64_t bytes; /* taken so far */
 };
 
 /*
  * From the copy to the mapping nothing may write to the run: no library function with a state of
  * its own is called in between.
  */
-static int take_run(const struct taking *taking)
+static int take_run(struct taking *taking)
 {
 	uintptr_t at = taking->start;
 	void *place = (void *)taking->start;
@@ -43,6 +44,7 @@ static int take_run(const struct taking *taking)
 	if (mmap(place, taking->end - taking->start, taking->mapping->protection,
 		    MAP_PRIVATE | MAP_FIXED, taking->image, (off_t)taking->start) != place)
 		return -errno;
+	taking->bytes += taking->end - taking->start;
 	return 0;
 }
 
@@ -102,7 +104,7 @@ static int take_all(struct taking *taking, const struct mappings *mappings)
 	return r;
 }
 
-int image_take(int proc, struct err *err)
+int image_take(int proc, uint64_t *bytes, struct err *err)
 {
 	SCOPE_FD image = memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	SCOPE_FD pagemap = openat(proc, "self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -119,6 +121,7 @@ int image_take(int proc, struct err *err)
 		return r;
 	r = take_all(&taking, &mappings);
 	mappings_free(&mappings);
+	*bytes += taking.bytes;
 	if (!r && fcntl(image, F_ADD_SEALS,
 			  F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
 		r = -errno;

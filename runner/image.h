@@ -13,12 +13,15 @@
 
 #include "sandbox/err.h"
 
+#include <stdint.h>
+
 /*
  * Called in a template, with one thread, when it is warm: moves all private memory that it has
  * written, its stack excepted, into an image. Contents, addresses and protections stay as they
- * are. A template forked from one that has done so shares what it leaves unwritten. proc: a procfs.
- * Returns 0 or a negative errno; after a failure the process is to end.
+ * are. A template forked from one that has done so shares what it leaves unwritten. proc: a procfs;
+ * *bytes: grows by the size of what was moved. Returns 0 or a negative errno; after a failure the
+ * process is to end.
  */
-int image_take(int proc, struct err *err);
+int image_take(int proc, uint64_t *bytes, struct err *err);
 
 #endif

@@ -341,19 +341,19 @@ static void report_fork(const struct template *template)
 static void handle_request(struct template *template)
 {
 	struct template_request request;
-	int control = -1;
-	size_t count = 1;
+	int fds[TEMPLATE_REQUEST_FDS_MAX];
+	size_t count = TEMPLATE_REQUEST_FDS_MAX;
 	int r = message_receive(TEMPLATE_FD_REQUESTS + (int)template->self, &request,
-		sizeof(request), &control, &count);
+		sizeof(request), fds, &count);
 
 	if (r == 0)
 		template->retired = true; /* the master and all workers have closed their ends */
-	if (r == 1 && count == 1) {
-		warden_spawn(&template->warden, &request, control);
+	if (r == 1 && count) {
+		warden_spawn(&template->warden, &request, fds, count);
 		report_fork(template);
 	}
-	if (count)
-		close(control);
+	while (count)
+		close(fds[--count]);
 }
 
 static _Noreturn void serve_requests(struct template *template)
@@ -413,7 +413,7 @@ static _Noreturn void serve(struct template *template)
 	int r = python_settle(&err);
 
 	if (!r)
-		r = image_take(TEMPLATE_FD_PROC, &err);
+		r = image_take(TEMPLATE_FD_PROC, &template->warden.image_bytes, &err);
 	if (!r)
 		r = fork_children(template, &err);
 	close_other_requests(template);

@@ -43,6 +43,8 @@ enum {
 struct warden {
 	const struct warden_setup *setup;
 	const struct template_request *request;
+	const int *groups; /* builder only: the files by which it joins the control groups */
+	size_t group_count;
 	struct tree_tmp tmp;
 	int signals; /* signalfd of SIGCHLD */
 	pid_t execution; /* 0: none */
@@ -59,6 +61,21 @@ static _Noreturn void fail(const char *step, int code)
 }
 
 /* --- building ------------------------------------------------------------------------------ */
+
+/*
+ * What is forked from here on is born in the cell's groups. The files were opened by whoever may
+ * do this, which is what counts (Linux 5.16); it takes no right of the writer's.
+ */
+static int join_groups(struct warden *warden, struct err *err)
+{
+	size_t i;
+
+	for (i = 0; i < warden->group_count; i++) {
+		if (write(warden->groups[i], "0", 1) != 1)
+			return err_set(err, errno, "join the cell's control group");
+	}
+	return 0;
+}
 
 static int keep_two_descriptors(struct warden *warden, struct err *err)
 {
@@ -145,6 +162,7 @@ struct warden_step {
 };
 
 static const struct warden_step builder_steps[] = {
+	{"control groups", join_groups},
 	{"descriptors", keep_two_descriptors},
 	{"identity", take_cell_identity},
 	{"namespaces", make_namespaces},
@@ -237,6 +255,14 @@ static void restore_tmp(struct warden *warden)
 		fail("restore /tmp", err.code);
 }
 
+static void report_tmp(const struct warden *warden, uint32_t execution)
+{
+	struct cell_report report = {.type = CELL_REPORT_WEIGHED, .execution = execution};
+
+	report.tmp_bytes = tree_tmp_used_bytes(&warden->tmp);
+	message_send(WARDEN_FD_CONTROL, &report, sizeof(report), NULL, 0);
+}
+
 static void fork_execution(struct warden *warden, uint32_t number, const int fds[3])
 {
 	struct execution_setup setup = {.channel = fds[0],
@@ -271,6 +297,9 @@ static void obey(struct warden *warden, const struct cell_order *order, const in
 		sweep(warden);
 		restore_tmp(warden);
 		fork_execution(warden, order->execution, fds);
+		return;
+	case CELL_ORDER_WEIGH:
+		report_tmp(warden, order->execution);
 		return;
 	case CELL_ORDER_TRACE:
 		if (warden->execution && order->execution == warden->execution_number)
@@ -316,9 +345,10 @@ static _Noreturn void warden_main(struct warden *warden)
 }
 
 /* The worker gets to hold the warden by a pidfd: the one kill that ends a whole cell. */
-static void introduce(pid_t pid)
+static void introduce(const struct warden *warden, pid_t pid)
 {
-	struct cell_report report = {.type = CELL_REPORT_HELLO};
+	struct cell_report report = {
+		.type = CELL_REPORT_HELLO, .image_bytes = warden->setup->image_bytes};
 	SCOPE_FD pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int r;
 
@@ -344,22 +374,26 @@ static _Noreturn void build(struct warden *warden, int control, int proc)
 		fail("fork", errno);
 	if (!pid)
 		warden_main(warden);
-	introduce(pid);
+	introduce(warden, pid);
 	_exit(0);
 }
 
 void warden_spawn(const struct warden_setup *setup, const struct template_request *request,
-	int control)
+	const int *fds, size_t count)
 {
-	struct warden warden = {.setup = setup, .request = request, .signals = -1};
+	struct warden warden = {.setup = setup,
+		.request = request,
+		.groups = fds + 1,
+		.group_count = count - 1,
+		.signals = -1};
 	struct cell_report report = {.type = CELL_REPORT_FAILED, .step = "fork"};
 	pid_t pid = fork();
 
 	if (!pid)
-		build(&warden, control, TEMPLATE_FD_PROC);
+		build(&warden, fds[0], TEMPLATE_FD_PROC);
 	if (pid < 0) {
 		report.code = errno;
-		message_send(control, &report, sizeof(report), NULL, 0);
+		message_send(fds[0], &report, sizeof(report), NULL, 0);
 		return;
 	}
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)

@@ -6,21 +6,24 @@
 #include "sandbox/cell_message.h"
 #include "sandbox/seccomp.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* What every warden of a template inherits. */
 struct warden_setup {
 	struct seccomp_program policy, closing;
 	uint64_t data_bytes, address_bytes; /* of the warm interpreter: job limits come on top */
+	uint64_t image_bytes; /* what the warm interpreter has written */
 	struct hot_pages hot; /* what every execution touches while it waits */
 };
 
 /*
- * Called in a template: makes a cell's namespaces and forks its warden into them. control is the
- * warden's end of the cell's control socket and stays the caller's. Whatever goes wrong is
- * reported over it (CELL_REPORT_FAILED), or seen there as end of file.
+ * Called in a template: makes a cell's namespaces and forks its warden into them. fds: the
+ * warden's end of the cell's control socket, and count - 1 files by which it joins the cell's
+ * control groups; they stay the caller's. Whatever goes wrong is reported over the socket
+ * (CELL_REPORT_FAILED), or seen there as end of file.
  */
 void warden_spawn(const struct warden_setup *setup, const struct template_request *request,
-	int control);
+	const int *fds, size_t count);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "sandbox/cell_io.h"
 #include "sandbox/cell_run.h"
+#include "sandbox/cell_watch.h"
 #include "sandbox/clock.h"
 #include "sandbox/identity.h"
 #include "sandbox/message.h"
@@ -79,7 +80,8 @@ static void act_start(struct cell *cell)
 {
 	const struct cell_environment *environment = cell->environment;
 	struct template_request request = environment->limits;
-	int pair[2], r;
+	int pair[2], fds[TEMPLATE_REQUEST_FDS_MAX], r;
+	size_t joins = cell_group_joins(&cell->group, fds + 1);
 
 	kill_warden(cell);
 	cell_run_reset(cell);
@@ -89,10 +91,13 @@ static void act_start(struct cell *cell)
 	set_deadline(cell, START_MAX_US);
 	request.cell = cell->number;
 	request.uid = environment->ranged ? IDENTITY_CELL_FIRST + cell->number : 0;
-	r = message_pair(SOCK_SEQPACKET, pair);
+	r = cell_group_renew(&cell->group, request.processes);
+	if (!r)
+		r = message_pair(SOCK_SEQPACKET, pair);
 	if (!r) {
-		r = message_send(
-			environment->requests[cell->set], &request, sizeof(request), &pair[1], 1);
+		fds[0] = pair[1];
+		r = message_send(environment->requests[cell->set], &request, sizeof(request), fds,
+			1 + joins);
 		close(pair[1]);
 		if (!r)
 			r = cell_source_open(cell, CELL_SOURCE_CONTROL, pair[0]);
@@ -164,8 +169,16 @@ static void act_offer(struct cell *cell)
 
 static void act_run(struct cell *cell)
 {
+	int r = cell_group_limit_job(&cell->group, &cell->job.limits, cell->run.allowance_bytes);
+
+	if (r < 0) {
+		note_trouble(cell, "limit the memory of a job", -r);
+		fire(cell, CELL_EVENT_LOST);
+		return;
+	}
 	cell->served++;
 	cell_run_note_started(cell);
+	cell_watch_begin(cell);
 	set_deadline(cell, cell->job.limits.timeout_ms * UINT64_C(1000));
 	if (cell_source_flush(cell, CELL_SOURCE_CHANNEL, &cell->job.out) < 0)
 		cell_source_close(cell, CELL_SOURCE_CHANNEL); /* its exit will say why */
@@ -540,18 +553,29 @@ static void handle_channel(struct cell *cell, uint32_t events)
 
 /* --- the warden ---------------------------------------------------------------------------- */
 
-/* What the execution said before it died counts: read it to the end, then its death. */
-static void take_exit(struct cell *cell, const struct cell_report *report)
+/* What the execution said before it died counts. Returns whether it is still the one at hand. */
+static bool read_last_words(struct cell *cell)
 {
 	uint32_t number = cell->run.number;
 	unsigned reads = LAST_READS;
 
-	if (report->execution != number)
-		return;
 	while (reads-- && cell->source[CELL_SOURCE_CHANNEL].fd >= 0 && read_channel(cell) > 0)
 		;
-	if (cell->run.number != number)
+	return cell->run.number == number;
+}
+
+static bool is_busy(const struct cell *cell)
+{
+	return cell->state == CELL_RUNNING || cell->state == CELL_FINISHING ||
+	       cell->state == CELL_TRACING;
+}
+
+static void take_exit(struct cell *cell, const struct cell_report *report)
+{
+	if (report->execution != cell->run.number || !read_last_words(cell))
 		return;
+	if (is_busy(cell))
+		cell_group_was_struck(&cell->group, &cell->run.struck_bytes);
 	cell->run.exited = true;
 	cell->run.status = report->status;
 	cell->run.exit_cpu_us = report->cpu_us;
@@ -562,12 +586,29 @@ static void take_exit(struct cell *cell, const struct cell_report *report)
 	fire(cell, CELL_EVENT_EXITED);
 }
 
+/* The kernel ends a cell that is over its memory limit whole: that is a verdict, and no accident. */
+static void take_end(struct cell *cell, int code)
+{
+	if ((is_busy(cell) || cell->state == CELL_FORKING) &&
+		cell_group_was_struck(&cell->group, &cell->run.struck_bytes)) {
+		cell_source_close(cell, CELL_SOURCE_CONTROL);
+		if (cell->state == CELL_FORKING)
+			fire(cell, CELL_EVENT_WORN); /* what was left of a script did it */
+		else if (read_last_words(cell))
+			fire(cell, CELL_EVENT_EXITED);
+		return;
+	}
+	note_trouble(cell, "the warden is gone", code);
+	fire(cell, CELL_EVENT_LOST);
+}
+
 static void take_report(struct cell *cell, const struct cell_report *report, int *fd)
 {
 	switch ((enum cell_report_type)report->type) {
 	case CELL_REPORT_HELLO:
 		fd_close(&cell->warden);
 		cell->warden = fd_take(fd);
+		cell->image_bytes = report->image_bytes;
 		fire(cell, CELL_EVENT_HELLO);
 		return;
 	case CELL_REPORT_EXITED:
@@ -577,6 +618,10 @@ static void take_report(struct cell *cell, const struct cell_report *report, int
 		snprintf(cell->trouble, sizeof(cell->trouble), "warden, step \"%.31s\": %s",
 			report->step, strerror(report->code));
 		fire(cell, CELL_EVENT_LOST);
+		return;
+	case CELL_REPORT_WEIGHED:
+		if (report->execution == cell->run.number)
+			cell_watch_take_tmp(cell, report->tmp_bytes);
 		return;
 	}
 }
@@ -595,8 +640,37 @@ static void handle_control(struct cell *cell)
 		take_report(cell, &report, &fd);
 		return;
 	}
-	note_trouble(cell, "the warden is gone", r < 0 ? -r : EPIPE);
-	fire(cell, CELL_EVENT_LOST);
+	take_end(cell, r < 0 ? -r : EPIPE);
+}
+
+/* --- the watch ----------------------------------------------------------------------------- */
+
+/* After the value there is only the time of threads and handlers to end early. */
+static void strike(struct cell *cell)
+{
+	if (cell->state == CELL_RUNNING) {
+		fire(cell, CELL_EVENT_CLAIM);
+	} else if (cell->state == CELL_FINISHING) {
+		cell->run.unfinished = true;
+		fire(cell, CELL_EVENT_DEADLINE);
+	}
+}
+
+static void turn_watch(struct cell *cell)
+{
+	bool tmp_wanted;
+	bool over = cell_watch_turn(cell, &tmp_wanted);
+
+	if (over)
+		strike(cell);
+	else if (tmp_wanted)
+		order(cell, CELL_ORDER_WEIGH, NULL, 0); /* a warden that has gone shows otherwise */
+}
+
+void cell_take_weight(struct cell *cell, const struct scale_answer *answer)
+{
+	if (cell_watch_take_weight(cell, answer))
+		strike(cell);
 }
 
 /* --- for the worker's loop ----------------------------------------------------------------- */
@@ -646,8 +720,17 @@ void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events)
 	}
 }
 
+uint64_t cell_next_deadline_us(const struct cell *cell)
+{
+	uint64_t first = cell->deadline_us ? cell->deadline_us : UINT64_MAX;
+
+	return cell->watch.next_us && cell->watch.next_us < first ? cell->watch.next_us : first;
+}
+
 void cell_check_deadline(struct cell *cell, uint64_t now_us)
 {
+	if (cell->watch.next_us && now_us >= cell->watch.next_us)
+		turn_watch(cell);
 	if (!cell->deadline_us || now_us < cell->deadline_us)
 		return;
 	if (cell->state == CELL_FINISHING)

@@ -6,6 +6,7 @@
 #define VIVARIUM_CELL_H
 
 #include "sandbox/capture.h"
+#include "sandbox/cell_group.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/cell_renew.h"
 #include "sandbox/cell_state.h"
@@ -36,6 +37,7 @@ struct cell_source {
 struct cell_environment {
 	int epoll; /* where descriptors are watched */
 	int proc; /* a procfs in which executions can be seen */
+	int scale; /* where memory is weighed (scale.h); -1: the kernel limits it */
 	int *requests; /* one socket a library set: where the template is asked */
 	const char *const *set_names;
 	const size_t *set_parents; /* each lies on another; the first on itself */
@@ -58,17 +60,27 @@ struct cell_run { /* the execution in flight */
 	uint32_t number;
 	int status_file; /* its /proc/PID/status; owned */
 	pid_t pid; /* as this process sees it; for its CPU clock only */
+	pid_t parent; /* the warden, likewise; for the list of its children */
 	uint64_t base_cpu_us; /* when the job was handed over */
 	uint64_t base_peak_kib, base_own_peak_kib; /* when parked */
+	uint64_t warm_bytes; /* memory of the template's that it may have a copy of */
+	uint64_t allowance_bytes; /* what may be used beyond the job's limit before it is struck */
 	uint64_t started_us; /* CLOCK_MONOTONIC */
 	bool was_parked; /* before the job was complete */
 	bool has_value, bad_value, timed_out, unfinished, exited;
+	uint64_t struck_bytes; /* what it had when it was ended for having too much; else 0 */
 	uint64_t oversize_bytes;
 	struct buffer value; /* the value's JSON */
 	struct buffer claim; /* a FRAME_FAILURE payload that decodes */
 	struct buffer traceback; /* of a run out of time */
 	int status; /* of exited */
 	uint64_t exit_cpu_us, exit_peak_kib;
+};
+
+/* The worker's own look at what a job uses (cell_watch.h). */
+struct cell_watch {
+	uint64_t next_us; /* when to look again; 0: no need */
+	uint64_t tmp_bytes, kernel_bytes; /* as last seen */
 };
 
 struct cell {
@@ -80,6 +92,7 @@ struct cell {
 	int warden; /* pidfd; owned; -1: none */
 	uint64_t deadline_us; /* of the state; 0: none */
 	uint64_t born_us;
+	uint64_t image_bytes; /* of its template: what executions may have copies of */
 	uint32_t served; /* executions of this warden */
 	bool template_replaced; /* since it was built */
 	bool leaving; /* the dispatcher knows, or is about to, that it is built anew next */
@@ -90,6 +103,8 @@ struct cell {
 	struct cell_job job;
 	struct capture output, error;
 	struct cell_run run;
+	struct cell_group group; /* of all wardens of this cell, one after the other */
+	struct cell_watch watch;
 	bool is_up; /* has been parked at least once since it was last down */
 	char trouble[200]; /* why it is down, for the log */
 };
@@ -110,7 +125,14 @@ void cell_ask_to_leave(struct cell *cell);
 /* An epoll event for one of the cell's sources. */
 void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events);
 
-/* Whether the cell's deadline has passed: handles it. now_us: CLOCK_MONOTONIC. */
+/* Whether the cell's deadline or its watch's time has passed: handles it. now_us: CLOCK_MONOTONIC. */
 void cell_check_deadline(struct cell *cell, uint64_t now_us);
+
+/* When cell_check_deadline is to be called next, CLOCK_MONOTONIC; UINT64_MAX: there is no need. */
+uint64_t cell_next_deadline_us(const struct cell *cell);
+
+/* What the scale found of the cell's execution. */
+struct scale_answer;
+void cell_take_weight(struct cell *cell, const struct scale_answer *answer);
 
 #endif

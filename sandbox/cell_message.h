@@ -8,7 +8,10 @@
 #include <signal.h>
 #include <stdint.h>
 
-/* Worker to template; with it goes the warden's end of the cell's control socket. */
+/*
+ * Worker to template; with it go the warden's end of the cell's control socket and, where the cell
+ * has control groups, the open files by which one joins them, one or two.
+ */
 struct template_request {
 	uint32_t cell; /* number of the cell, for the log */
 	uint32_t uid; /* user and group in the service's user namespace; 0: keep one's own */
@@ -23,6 +26,7 @@ struct template_request {
 enum cell_order_type {
 	/* kill and reap all that runs, restore /tmp, fork; three descriptors: channel, stdout, stderr */
 	CELL_ORDER_FORK = 1,
+	CELL_ORDER_WEIGH, /* report the size of /tmp */
 	CELL_ORDER_TRACE, /* send CELL_TRACE_SIGNAL to the execution, if it is still there */
 };
 
@@ -36,6 +40,7 @@ enum cell_report_type {
 	CELL_REPORT_HELLO = 1, /* with one descriptor: a pidfd of the warden */
 	CELL_REPORT_EXITED, /* the execution was reaped: status, cpu_us, peak_kib */
 	CELL_REPORT_FAILED, /* step and code; the warden ends */
+	CELL_REPORT_WEIGHED, /* tmp_bytes */
 };
 
 /* Warden (or the template on its behalf) to worker. */
@@ -46,6 +51,8 @@ struct cell_report {
 	int32_t code; /* of FAILED: positive errno */
 	uint64_t cpu_us; /* user and system time of the execution and the children it reaped */
 	uint64_t peak_kib; /* ru_maxrss */
+	uint64_t image_bytes; /* of HELLO: memory of the template that executions may have copies of */
+	uint64_t tmp_bytes; /* of WEIGHED: contents of /tmp, and what the kernel holds for them */
 	char step[32]; /* of FAILED: the name of the step, NUL-terminated */
 };
 
@@ -61,6 +68,10 @@ struct template_report {
 	int32_t missing; /* 1: not installed, left out; text says what */
 	uint64_t load_us; /* from the start of the process that holds it */
 	char text[200];
+};
+
+enum {
+	TEMPLATE_REQUEST_FDS_MAX = 3, /* control socket and control groups */
 };
 
 /* Where a template finds its descriptors; request sockets of the sets follow, in order. */

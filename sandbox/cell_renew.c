@@ -68,8 +68,9 @@ bool cell_renew_if_old(struct cell *cell)
 void cell_renew_after_job(struct cell *cell)
 {
 	bool changes = changes_set(cell);
+	bool ended_whole = cell->run.struck_bytes && cell_group_ends_whole(&cell->group);
 
-	if (changes || cell->served >= cell->environment->max_executions)
+	if (changes || ended_whole || cell->served >= cell->environment->max_executions)
 		leave(cell);
 	else
 		cell_renew_if_old(cell);

@@ -2,6 +2,7 @@
 
 #include "sandbox/clock.h"
 #include "sandbox/json_scan.h"
+#include "sandbox/proc_status.h"
 #include "sandbox/scope.h"
 #include "sandbox/verdict.h"
 
@@ -13,6 +14,9 @@
 
 enum {
 	KEEP_BYTES = 64 * 1024, /* memory kept between executions, a buffer */
+	/* Beyond its limit and the warm interpreter a job may have its main stack, and the kernel
+	 * what it needs for it. */
+	ALLOWANCE_BYTES = 8 << 20,
 };
 
 void cell_run_reset(struct cell *cell)
@@ -30,6 +34,7 @@ void cell_run_reset(struct cell *cell)
 		.value = value,
 		.claim = claim,
 		.traceback = traceback};
+	cell->watch = (struct cell_watch){.next_us = 0};
 	frame_reader_reset(&cell->channel_in, KEEP_BYTES);
 	capture_reset(&cell->output);
 	capture_reset(&cell->error);
@@ -63,40 +68,28 @@ static uint64_t above(uint64_t value, uint64_t base)
 	return value > base ? value - base : 0;
 }
 
-/* "name: n kB" of /proc/PID/status; 0 where there is no such line. */
-static uint64_t status_kib(const char *status, const char *name)
+/*
+ * The peak of the resident set, less what it now maps of files: those pages are the template's
+ * image, code and constants. 0 once the process has let go of its memory.
+ */
+static uint64_t own_peak_kib(const struct proc_status *status)
 {
-	const char *line = strstr(status, name);
-
-	return line ? strtoull(line + strlen(name), NULL, 10) : 0;
+	return above(status->peak_kib, status->file_kib + status->shmem_kib);
 }
 
-/* Of a living process, in KiB; 0 when it has let go of its memory. */
-struct resident {
-	uint64_t peak_kib; /* all of it */
-	uint64_t own_peak_kib; /* less what it now maps of files: the template's image, and code */
-};
-
-static struct resident resident_now(const struct cell_run *run)
+static uint64_t own_peak_now_kib(const struct cell_run *run)
 {
-	struct resident resident = {0};
-	char text[2048];
-	ssize_t n = pread(run->status_file, text, sizeof(text) - 1, 0);
+	struct proc_status status;
 
-	if (n <= 0)
-		return resident;
-	text[n] = '\0';
-	resident.peak_kib = status_kib(text, "\nVmHWM:");
-	resident.own_peak_kib = above(resident.peak_kib,
-		status_kib(text, "\nRssFile:") + status_kib(text, "\nRssShmem:"));
-	return resident;
+	return proc_status_read(run->status_file, &status) < 0 ? 0 : own_peak_kib(&status);
 }
 
 int cell_run_note_parked(struct cell *cell, pid_t pid)
 {
 	struct cell_run *run = &cell->run;
-	struct resident resident;
+	struct proc_status status;
 	char path[32];
+	int r;
 
 	if (pid <= 0)
 		return -EPROTO;
@@ -105,9 +98,15 @@ int cell_run_note_parked(struct cell *cell, pid_t pid)
 	run->status_file = openat(cell->environment->proc, path, O_RDONLY | O_CLOEXEC);
 	if (run->status_file < 0)
 		return -errno;
-	resident = resident_now(run);
-	run->base_peak_kib = resident.peak_kib;
-	run->base_own_peak_kib = resident.own_peak_kib;
+	r = proc_status_read(run->status_file, &status);
+	if (r < 0)
+		return r;
+	run->parent = status.parent;
+	run->base_peak_kib = status.peak_kib;
+	run->base_own_peak_kib = own_peak_kib(&status);
+	run->warm_bytes = cell->image_bytes;
+	run->allowance_bytes = run->warm_bytes + ALLOWANCE_BYTES;
+	cell_group_note_parked(&cell->group);
 	return 0;
 }
 
@@ -135,16 +134,26 @@ int cell_run_keep_value(struct cell *cell, const char *text, uint32_t length)
 	return buffer_append(&cell->run.value, text, length);
 }
 
-static void measure(const struct cell_run *run, struct verdict_facts *facts)
+/* The larger of what the execution alone had and, where that is known, all of its processes. */
+static uint64_t memory_of(const struct cell *cell, uint64_t own)
 {
+	uint64_t all = cell_group_peak_bytes(&cell->group);
+
+	if (cell->run.struck_bytes > all)
+		all = cell->run.struck_bytes;
+	return own > all ? own : all;
+}
+
+static void measure(const struct cell *cell, struct verdict_facts *facts)
+{
+	const struct cell_run *run = &cell->run;
 	uint64_t cpu_us = run->exited ? run->exit_cpu_us : cpu_now_us(run);
-	uint64_t peak_kib = run->exited
-				    ? above(run->exit_peak_kib, run->base_peak_kib)
-				    : above(resident_now(run).own_peak_kib, run->base_own_peak_kib);
+	uint64_t own_kib = run->exited ? above(run->exit_peak_kib, run->base_peak_kib)
+				       : above(own_peak_now_kib(run), run->base_own_peak_kib);
 
 	facts->wall_us = clock_now_us() - run->started_us;
 	facts->cpu_us = above(cpu_us, run->base_cpu_us);
-	facts->memory_bytes = peak_kib * 1024;
+	facts->memory_bytes = memory_of(cell, own_kib * 1024);
 }
 
 static int append_stream(struct cell *cell, enum frame_type type, struct capture *capture,
@@ -179,7 +188,7 @@ static int append_words(struct cell *cell, const struct verdict *verdict,
 	if (verdict->kind == VERDICT_TIME && run->traceback.length)
 		return frame_append(&cell->lane_out, FRAME_TRACEBACK, run->traceback.data,
 			run->traceback.length);
-	if (!claim || run->timed_out || run->oversize_bytes)
+	if (!claim || run->timed_out || run->oversize_bytes || run->struck_bytes)
 		return 0;
 	r = frame_append(&cell->lane_out, FRAME_ERROR_TYPE, claim->type, claim->header.type_bytes);
 	if (!r)
@@ -203,6 +212,7 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 		.has_value = run->has_value,
 		.bad_value = run->bad_value,
 		.oversize_bytes = run->oversize_bytes,
+		.struck_bytes = run->struck_bytes,
 		.exited = run->exited,
 		.status = run->status};
 	int r;
@@ -210,7 +220,7 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 	if (run->claim.length &&
 		failure_decode(run->claim.data, (uint32_t)run->claim.length, &claim) == 0)
 		facts.claim = &claim;
-	measure(run, &facts);
+	measure(cell, &facts);
 	verdict_decide(&facts, &verdict);
 	snprintf(verdict.template_name, sizeof(verdict.template_name), "%s", template_name);
 	r = append_stream(cell, FRAME_STDOUT, &cell->output, &verdict.stdout_dropped,

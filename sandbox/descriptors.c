@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 enum {
-	KEEP_MAX = 256,
+	KEEP_MAX = 1024,
 };
 
 static int compare(const void *a, const void *b)

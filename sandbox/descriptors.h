@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* Closes every descriptor above 2 that is not among the count (256 at the most) to keep. */
+/* Closes every descriptor above 2 that is not among the count (1024 at the most, -1 is none) to keep. */
 void descriptors_keep(const int *keep, size_t count);
 
 #endif

@@ -67,6 +67,7 @@ static const char *const copies[] = {"/etc/matplotlibrc", "/etc/mime.types"};
 enum {
 	PATH_BYTES = 512,
 	COPY_MAX_BYTES = 256 * 1024,
+	TMP_FILE_BYTES = 1024, /* of the kernel's, for a file of a tmpfs and its name */
 };
 
 static int staged(char path[PATH_BYTES], const char *absolute, struct err *err)
@@ -340,6 +341,17 @@ int tree_tmp_replace(struct tree_tmp *tmp, struct err *err)
 	tmp->mounted = true;
 	r = look(&tmp->changed, &tmp->files_free, &tmp->blocks_free);
 	return r < 0 ? err_set(err, -r, "look at /tmp") : 0;
+}
+
+uint64_t tree_tmp_used_bytes(const struct tree_tmp *tmp)
+{
+	struct timespec changed;
+	uint64_t files_free, blocks_free;
+
+	if (look(&changed, &files_free, &blocks_free) < 0)
+		return 0;
+	return (tmp->blocks_free - blocks_free) * (uint64_t)sysconf(_SC_PAGESIZE) +
+	       (tmp->files_free - files_free) * TMP_FILE_BYTES;
 }
 
 bool tree_tmp_untouched(const struct tree_tmp *tmp)

@@ -34,6 +34,9 @@ struct tree_tmp {
  */
 int tree_tmp_replace(struct tree_tmp *tmp, struct err *err);
 
+/* What the files in it hold, contents and what the kernel needs to keep them. */
+uint64_t tree_tmp_used_bytes(const struct tree_tmp *tmp);
+
 /*
  * Whether nothing can have been written to /tmp since it was mounted: every entry ever made in it
  * changed the ctime of its root. Also false when that cannot be known.

@@ -63,6 +63,9 @@ void verdict_decide(const struct verdict_facts *facts, struct verdict *verdict)
 		verdict->kind = VERDICT_OK;
 	else if (facts->bad_value)
 		verdict->kind = VERDICT_NOT_JSON;
+	else if (facts->struck_bytes)
+		set_limit(verdict, VERDICT_MEMORY, (uint64_t)facts->limits->memory_mib << 20,
+			facts->struck_bytes);
 	else if (facts->timed_out)
 		set_limit(verdict, VERDICT_TIME, facts->limits->timeout_ms, facts->wall_us / 1000);
 	else if (facts->claim)

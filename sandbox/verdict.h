@@ -12,6 +12,7 @@ struct verdict_facts {
 	bool has_value; /* a value came and is strict JSON */
 	bool bad_value; /* a value came and is not */
 	uint64_t oversize_bytes; /* a value was announced larger than allowed; else 0 */
+	uint64_t struck_bytes; /* ended for having so much memory; else 0 */
 	const struct failure *claim; /* NULL: none */
 	bool exited; /* the warden reaped the execution */
 	int status; /* its wait(2) status */

@@ -4,6 +4,7 @@
  * control socket and a pidfd of the warden, and the channel and two pipes of the execution; it
  * never blocks on one of them. Its privilege is CAP_KILL inside the service's user namespace, for
  * those pidfds; it sees an empty root, no network, and a procfs of the service's own processes.
+ * Of control groups it holds the open files of its own cells, and no right to any others.
  */
 #include "sandbox/worker.h"
 
@@ -12,10 +13,12 @@
 #include "sandbox/identity.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
+#include "sandbox/scale.h"
 #include "sandbox/scope.h"
 #include "sandbox/tree.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
@@ -37,7 +40,7 @@ struct worker {
 	unsigned told_failures[WORKER_CELLS_MAX];
 	struct cell_turns turns;
 	bool renewing; /* some cells may still be those of a template that was replaced */
-	struct cell_source master; /* told apart by having no cell */
+	struct cell_source master, scale; /* told apart by having no cell */
 };
 
 #define FOR_EACH_CELL(worker, i) for (i = 0; i < (worker)->setup->cells; i++)
@@ -59,21 +62,45 @@ static int confine(const struct worker_setup *setup, struct err *err)
 		CAPABILITY(CAP_KILL), err);
 }
 
-static int watch_master(struct worker *worker, struct err *err)
+static int watch(struct worker *worker, struct cell_source *source)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = &worker->master}};
+	struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = source}};
 
+	return source->fd < 0 ? 0
+			      : epoll_ctl(worker->environment.epoll, EPOLL_CTL_ADD, source->fd,
+					&event);
+}
+
+static int watch_others(struct worker *worker, struct err *err)
+{
 	worker->environment.epoll = epoll_create1(EPOLL_CLOEXEC);
 	worker->master = (struct cell_source){.fd = worker->setup->control};
-	if (worker->environment.epoll < 0 ||
-		epoll_ctl(worker->environment.epoll, EPOLL_CTL_ADD, worker->master.fd, &event) < 0)
+	worker->scale = (struct cell_source){.fd = worker->environment.scale};
+	if (worker->environment.epoll < 0 || watch(worker, &worker->master) < 0 ||
+		watch(worker, &worker->scale) < 0)
 		return err_set(err, errno, "watch the master");
 	return 0;
+}
+
+/* Only where the kernel does not do it, and before the right to make such a process is gone. */
+static int start_scale(struct worker *worker, struct err *err)
+{
+	const struct worker_setup *setup = worker->setup;
+	int r;
+
+	worker->environment.scale = -1;
+	if (setup->cgroup->memory)
+		return 0;
+	r = scale_start(setup->proc, setup->ranged, &worker->environment.scale, err);
+	if (!r && fcntl(worker->environment.scale, F_SETFL, O_NONBLOCK) < 0)
+		r = err_set(err, errno, "set up the scale");
+	return r;
 }
 
 static void init_cells(struct worker *worker)
 {
 	const struct worker_setup *setup = worker->setup;
+	struct cell *cell;
 	size_t i;
 
 	memcpy(worker->requests, setup->requests, sizeof(worker->requests));
@@ -88,9 +115,13 @@ static void init_cells(struct worker *worker)
 	worker->environment.max_age_s = setup->max_age_s;
 	worker->environment.turns = &worker->turns;
 	worker->turns.most = setup->cells < 8 ? 1 : setup->cells / 4;
-	FOR_EACH_CELL(worker, i)
-		cell_init(&worker->cells[i], &worker->environment, setup->first_cell + (uint32_t)i,
+	FOR_EACH_CELL(worker, i) {
+		cell = &worker->cells[i];
+		cell_init(cell, &worker->environment, setup->first_cell + (uint32_t)i,
 			setup->cell_sets[i]);
+		cell->group.cgroup = setup->cgroup;
+		cell->group.leaf = setup->cgroup->leaf ? &setup->cgroup->leaf[cell->number] : NULL;
+	}
 }
 
 static void mark_cells(struct worker *worker)
@@ -144,6 +175,21 @@ static int handle_master(struct worker *worker)
 	return -EPROTO;
 }
 
+/* Returns 0, or a negative errno when the scale is gone: then nothing limits memory any more. */
+static int handle_scale(struct worker *worker)
+{
+	struct scale_answer answer;
+	size_t none = 0;
+	int r = message_receive(worker->scale.fd, &answer, sizeof(answer), NULL, &none);
+
+	if (r <= 0)
+		return r == -EAGAIN ? 0 : -ECHILD;
+	if (answer.cell - worker->setup->first_cell >= worker->setup->cells)
+		return -EPROTO;
+	cell_take_weight(&worker->cells[answer.cell - worker->setup->first_cell], &answer);
+	return 0;
+}
+
 /* Tells the master of cells that came up or failed again. A full socket waits for the next turn. */
 static void report_changes(struct worker *worker)
 {
@@ -167,12 +213,13 @@ static void report_changes(struct worker *worker)
 /* Milliseconds until the next deadline, rounded up; -1: none. */
 static int next_timeout(const struct worker *worker)
 {
-	uint64_t now = clock_now_us(), first = UINT64_MAX, wait;
+	uint64_t now = clock_now_us(), first = UINT64_MAX, next, wait;
 	size_t i;
 
 	FOR_EACH_CELL(worker, i) {
-		if (worker->cells[i].deadline_us && worker->cells[i].deadline_us < first)
-			first = worker->cells[i].deadline_us;
+		next = cell_next_deadline_us(&worker->cells[i]);
+		if (next < first)
+			first = next;
 	}
 	if (first == UINT64_MAX)
 		return -1;
@@ -204,6 +251,8 @@ static int serve(struct worker *worker)
 			source = events[i].data.ptr;
 			if (source->cell)
 				cell_handle(source->cell, source->kind, events[i].events);
+			else if (source == &worker->scale)
+				r = handle_scale(worker);
 			else
 				r = handle_master(worker);
 		}
@@ -219,12 +268,17 @@ int worker_main(const struct worker_setup *setup)
 {
 	struct worker *worker = calloc(1, sizeof(*worker));
 	struct err err = {0};
-	int r = worker ? confine(setup, &err) : err_set(&err, ENOMEM, "begin");
+	int r = worker ? 0 : err_set(&err, ENOMEM, "begin");
 
 	if (!r) {
 		worker->setup = setup;
+		r = start_scale(worker, &err);
+	}
+	if (!r)
+		r = confine(setup, &err);
+	if (!r) {
 		init_cells(worker);
-		r = watch_master(worker, &err);
+		r = watch_others(worker, &err);
 	}
 	if (r < 0) {
 		log_line("worker", "%u: %s", setup->number, err.text);

@@ -3,6 +3,7 @@
 #define VIVARIUM_WORKER_H
 
 #include "sandbox/cell_message.h"
+#include "sandbox/cgroup.h"
 #include "sandbox/err.h"
 
 #include <stdbool.h>
@@ -26,6 +27,7 @@ struct worker_setup {
 	int control; /* SOCK_SEQPACKET to the master; becomes the worker's */
 	int proc; /* procfs of the service's PID namespace; becomes the worker's */
 	bool ranged;
+	const struct cgroup *cgroup; /* of the service; its leaves are numbered like the cells */
 	struct template_request limits; /* of every cell; cell and uid are ignored */
 	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
 };

@@ -1,5 +1,6 @@
 """The ends that limits and signals put to a script, and what happens when there is no room."""
 
+import concurrent.futures
 import re
 import threading
 import time
@@ -71,6 +72,81 @@ def test_memory_below_the_limit_is_there(service, memory, mib):
     assert result(service.execute(script, memory=memory)) == mib << 20
 
 
+def children(count, body, before="pass", seconds=10):
+    """A script whose children each do something and then live on; its value says how they ended."""
+    return (f"import mmap, os, sys, time\ndef main():\n    {before}\n    kids = []\n"
+            f"    for n in range({count}):\n        kid = os.fork()\n        if not kid:\n"
+            f"            {body}\n            time.sleep({seconds})\n            os._exit(0)\n"
+            "        kids.append(kid)\n    return [os.waitpid(kid, 0)[1] for kid in kids]")
+
+
+@pytest.mark.parametrize("body", [
+    "x = bytearray(b'x') * (32 << 20)",
+    "x = mmap.mmap(-1, 32 << 20); x.write(bytes(32 << 20))",
+    "open(f'/tmp/{n}', 'wb').write(bytes(32 << 20))",
+], ids=["heap", "shared", "files"])
+def test_memory_of_all_processes_counts(service, body):
+    """Four children with half of the limit each: none is over it, together they are."""
+    data = ended(service.execute(children(4, body), memory=64), "memory")
+    assert 64 < check_memory(data, 64) <= 64 + 160
+
+
+def test_memory_of_many_small_processes_counts(service):
+    """A hundred children with a little each."""
+    data = ended(service.execute(children(100, "x = bytearray(b'x') * (2 << 20)"), memory=64),
+                 "memory")
+    assert 64 < check_memory(data, 64) < 400
+
+
+def test_memory_of_grandchildren_counts(service):
+    """Their parents have gone, and they have a session of their own."""
+    body = ("os.setsid()\n            if os.fork(): os._exit(0)\n"
+            "            x = bytearray(b'x') * (32 << 20)")
+    script = children(4, body).replace("return [", "ends = [") + "\n    time.sleep(10)"
+    check_memory(ended(service.execute(script, memory=64), "memory"), 64)
+
+
+def test_memory_shared_by_fork_counts_once(service):
+    """Six children of a large parent that only look at it: there is one copy."""
+    script = children(6, "sum(x[::4096])", "x = bytearray(b'x') * (40 << 20)", seconds=0.3)
+    assert result(service.execute(script, memory=64)) == [0] * 6
+
+
+def test_files_in_tmp_count(service):
+    """They are the script's memory, and none of them need be open or mapped."""
+    script = ("import time\ndef main():\n    for n in range(100):\n"
+              "        open(f'/tmp/{n}', 'wb').write(bytes(1 << 20))\n    time.sleep(10)")
+    check_memory(ended(service.execute(script, memory=64), "memory"), 64)
+    assert result(service.execute("import os\ndef main(): return os.listdir('/tmp')")) == []
+
+
+def test_files_in_tmp_below_the_limit_are_there(service):
+    """As much as was promised, and time for a look at it."""
+    script = ("import os, time\ndef main():\n    open('/tmp/x', 'wb').write(bytes(50 << 20))\n"
+              "    time.sleep(0.2)\n    return os.stat('/tmp/x').st_size")
+    assert result(service.execute(script, memory=64)) == 50 << 20
+
+
+def test_files_of_the_one_before_do_not_count(make_service):
+    """Also when the size of /tmp was asked for at the very end of the script that filled it."""
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base")
+    for n in range(10):
+        fill = ("import time\ndef main():\n    begun = time.monotonic()\n"
+                "    open('/tmp/x', 'wb').write(bytes(100 << 20))\n"
+                f"    time.sleep(max(0, {(n % 5 + 1) * 0.03} - time.monotonic() + begun))")
+        assert result(service.execute(fill, memory=256)) is None
+        assert result(service.execute("import time\ndef main(): time.sleep(0.05)",
+                                      memory=16)) is None
+
+
+def test_memory_with_a_neighbour(service):
+    """Whoever runs beside it does not notice."""
+    script = "import time\ndef main():\n    time.sleep(1)\n    return len(bytearray(1 << 24))"
+    with concurrent.futures.ThreadPoolExecutor(3) as clients:
+        neighbours = [clients.submit(service.execute, script, memory=64) for _ in range(2)]
+        check_memory(ended(service.execute(children(4, "x = bytearray(b'x') * (32 << 20)"),
+                                           memory=64), "memory"), 64)
+        assert [result(one.result()) for one in neighbours] == [1 << 24] * 2
 
 
 # --- signal ---------------------------------------------------------------------------------------

@@ -76,6 +76,7 @@ static void test_defaults(void **state)
 	assert_string_equal(config.runtime_dir, "/run/vivarium");
 	assert_string_equal(config.template_program, "/opt/vivarium/bin/vivarium-template");
 	assert_string_equal(config.socket_group, "");
+	assert_string_equal(config.cgroup, "auto");
 	assert_int_equal(config.workers, 0);
 	assert_int_equal(config.queue, 1024);
 	assert_int_equal(config.queue_timeout_ms, 10000);
@@ -378,6 +379,11 @@ static void test_contradictions(void **state)
 	expect_valid(TEXT("max_memory = 511\n"), &config);
 	assert_int_equal(config_check(&config, &err), -EINVAL);
 	unit_assert_contains(err.text, "default_memory");
+	expect_valid(TEXT("cgroup = required\n"), &config);
+	assert_int_equal(config_check(&config, &err), 0);
+	expect_valid(TEXT("cgroup = v2\n"), &config);
+	assert_int_equal(config_check(&config, &err), -EINVAL);
+	unit_assert_contains(err.text, "cgroup is auto, required or off, not \"v2\"");
 }
 
 static void expect_round_trip(const struct config *config)

@@ -1,0 +1,105 @@
+#include "sandbox/scale.h"
+
+#include "sandbox/descriptors.h"
+#include "sandbox/identity.h"
+#include "sandbox/log.h"
+#include "sandbox/message.h"
+#include "sandbox/scope.h"
+#include "sandbox/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+static int confine(bool ranged, struct err *err)
+{
+	int r;
+
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+		return err_set(err, errno, "make the scale's namespaces");
+	r = tree_enter_empty(err);
+	if (r < 0)
+		return r;
+	return identity_become(ranged ? IDENTITY_SCALE : 0, CAPABILITY(CAP_SYS_PTRACE), err);
+}
+
+static uint64_t bytes_of(const char *text, const char *key)
+{
+	const char *line = strstr(text, key);
+	unsigned long long kib = 0;
+
+	if (line)
+		sscanf(line + strlen(key), "%llu", &kib);
+	return kib * 1024;
+}
+
+/* A process that has ended meanwhile weighs nothing. */
+static void weigh(int proc, int pid, struct scale_answer *answer)
+{
+	char path[40], text[2048];
+	SCOPE_FD fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%d/smaps_rollup", pid);
+	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return;
+	text[n] = '\0';
+	answer->anon_bytes += bytes_of(text, "\nPss_Anon:") + bytes_of(text, "\nSwapPss:");
+	answer->shmem_bytes += bytes_of(text, "\nPss_Shmem:");
+}
+
+static _Noreturn void serve(int proc, int socket)
+{
+	static struct scale_request request;
+	struct scale_answer answer;
+	size_t none = 0;
+	uint32_t i;
+
+	while (message_receive(socket, &request, sizeof(request), NULL, &none) == 1 &&
+		request.count <= SCALE_PIDS_MAX) {
+		answer = (struct scale_answer){
+			.cell = request.cell, .execution = request.execution};
+		for (i = 0; i < request.count; i++)
+			weigh(proc, request.pids[i], &answer);
+		if (message_send(socket, &answer, sizeof(answer), NULL, 0) < 0)
+			break;
+	}
+	_exit(0); /* the worker is gone */
+}
+
+int scale_start(int proc, bool ranged, int *ret_socket, struct err *err)
+{
+	struct err inner = {0};
+	int pair[2], keep[2];
+	pid_t pid;
+
+	if (message_pair(SOCK_SEQPACKET, pair) < 0)
+		return err_set(err, errno, "make a socket");
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		prctl(PR_SET_NAME, "vivarium-scale");
+		keep[0] = proc;
+		keep[1] = pair[1];
+		descriptors_keep(keep, 2);
+		if (confine(ranged, &inner) == 0)
+			serve(proc, pair[1]);
+		log_line("scale", "%s", inner.text);
+		_exit(1);
+	}
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		return err_set(err, errno, "fork the scale");
+	}
+	*ret_socket = pair[0];
+	return 0;
+}
