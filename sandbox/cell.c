@@ -1,6 +1,7 @@
 #include "sandbox/cell.h"
 
 #include "sandbox/cell_io.h"
+#include "sandbox/cell_refusal.h"
 #include "sandbox/cell_run.h"
 #include "sandbox/cell_watch.h"
 #include "sandbox/clock.h"
@@ -72,6 +73,7 @@ static void kill_warden(struct cell *cell)
 		syscall(SYS_pidfd_send_signal, cell->warden, SIGKILL, NULL, 0);
 	fd_close(&cell->warden);
 	cell_source_close(cell, CELL_SOURCE_CONTROL);
+	cell_source_close(cell, CELL_SOURCE_LISTENER);
 	cell_close_execution(cell);
 }
 
@@ -602,6 +604,14 @@ static void take_end(struct cell *cell, int code)
 	fire(cell, CELL_EVENT_LOST);
 }
 
+static void lose_if(struct cell *cell, int r)
+{
+	if (r < 0) {
+		note_trouble(cell, "answer refused calls", -r);
+		fire(cell, CELL_EVENT_LOST);
+	}
+}
+
 static void take_report(struct cell *cell, const struct cell_report *report, int *fd)
 {
 	switch ((enum cell_report_type)report->type) {
@@ -610,6 +620,10 @@ static void take_report(struct cell *cell, const struct cell_report *report, int
 		cell->warden = fd_take(fd);
 		cell->image_bytes = report->image_bytes;
 		fire(cell, CELL_EVENT_HELLO);
+		return;
+	case CELL_REPORT_LISTENER:
+		lose_if(cell, *fd < 0 ? -EPROTO
+				      : cell_source_open(cell, CELL_SOURCE_LISTENER, fd_take(fd)));
 		return;
 	case CELL_REPORT_EXITED:
 		take_exit(cell, report);
@@ -715,6 +729,9 @@ void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events)
 		if (cell_drain_output(cell, kind, 1) < 0)
 			cell_source_close(cell, kind);
 		return;
+	case CELL_SOURCE_LISTENER:
+		lose_if(cell, cell_refusal_take(cell, events));
+		return;
 	case CELL_SOURCE_COUNT:
 		return;
 	}
@@ -722,13 +739,21 @@ void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events)
 
 uint64_t cell_next_deadline_us(const struct cell *cell)
 {
-	uint64_t first = cell->deadline_us ? cell->deadline_us : UINT64_MAX;
+	const uint64_t times_us[] = {
+		cell->deadline_us, cell->watch.next_us, cell->paused_until_us};
+	uint64_t first = UINT64_MAX;
+	size_t i;
 
-	return cell->watch.next_us && cell->watch.next_us < first ? cell->watch.next_us : first;
+	for (i = 0; i < sizeof(times_us) / sizeof(times_us[0]); i++) {
+		if (times_us[i] && times_us[i] < first)
+			first = times_us[i];
+	}
+	return first;
 }
 
 void cell_check_deadline(struct cell *cell, uint64_t now_us)
 {
+	lose_if(cell, cell_refusal_resume(cell, now_us));
 	if (cell->watch.next_us && now_us >= cell->watch.next_us)
 		turn_watch(cell);
 	if (!cell->deadline_us || now_us < cell->deadline_us)

@@ -22,6 +22,7 @@ enum cell_source_kind {
 	CELL_SOURCE_CHANNEL, /* of the execution */
 	CELL_SOURCE_STDOUT,
 	CELL_SOURCE_STDERR,
+	CELL_SOURCE_LISTENER, /* of the filter that all of the cell is under */
 	CELL_SOURCE_COUNT,
 };
 
@@ -31,6 +32,7 @@ struct cell_source {
 	enum cell_source_kind kind;
 	int fd; /* owned; -1: none */
 	bool wants_write;
+	bool is_paused; /* not read for a while */
 };
 
 /* Shared by the cells of a worker; outlives them. */
@@ -69,6 +71,9 @@ struct cell_run { /* the execution in flight */
 	bool was_parked; /* before the job was complete */
 	bool has_value, bad_value, timed_out, unfinished, exited;
 	uint64_t struck_bytes; /* what it had when it was ended for having too much; else 0 */
+	uint32_t refusals; /* calls refused so far, those of a predecessor's orphans included */
+	bool has_refused;
+	int refused; /* number of the script's first one */
 	uint64_t oversize_bytes;
 	struct buffer value; /* the value's JSON */
 	struct buffer claim; /* a FRAME_FAILURE payload that decodes */
@@ -91,6 +96,7 @@ struct cell {
 	struct cell_source source[CELL_SOURCE_COUNT];
 	int warden; /* pidfd; owned; -1: none */
 	uint64_t deadline_us; /* of the state; 0: none */
+	uint64_t paused_until_us; /* the listener; 0: it is not */
 	uint64_t born_us;
 	uint64_t image_bytes; /* of its template: what executions may have copies of */
 	uint32_t served; /* executions of this warden */
@@ -105,6 +111,8 @@ struct cell {
 	struct cell_run run;
 	struct cell_group group; /* of all wardens of this cell, one after the other */
 	struct cell_watch watch;
+	bool was_refused; /* a call of Vivarium's own, in a cell that has run no script: a bug */
+	int refused; /* its number, for the log */
 	bool is_up; /* has been parked at least once since it was last down */
 	char trouble[200]; /* why it is down, for the log */
 };
@@ -125,7 +133,7 @@ void cell_ask_to_leave(struct cell *cell);
 /* An epoll event for one of the cell's sources. */
 void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events);
 
-/* Whether the cell's deadline or its watch's time has passed: handles it. now_us: CLOCK_MONOTONIC. */
+/* Does what is due: by the cell's deadline, its watch, its listener. now_us: CLOCK_MONOTONIC. */
 void cell_check_deadline(struct cell *cell, uint64_t now_us);
 
 /* When cell_check_deadline is to be called next, CLOCK_MONOTONIC; UINT64_MAX: there is no need. */

@@ -13,6 +13,7 @@
 #include "sandbox/identity.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
+#include "sandbox/refusal.h"
 #include "sandbox/scale.h"
 #include "sandbox/scope.h"
 #include "sandbox/tree.h"
@@ -199,6 +200,11 @@ static void report_changes(struct worker *worker)
 
 	FOR_EACH_CELL(worker, i) {
 		cell = &worker->cells[i];
+		if (cell->was_refused) {
+			log_line("worker", "cell %u: the policy refuses Vivarium itself: %s",
+				cell->number, refusal_name(cell->refused));
+			cell->was_refused = false;
+		}
 		if (cell->is_up == worker->was_up[i] && cell->failures == worker->told_failures[i])
 			continue;
 		report = (struct worker_report){.cell = cell->number, .is_up = cell->is_up};
