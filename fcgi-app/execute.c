@@ -124,7 +124,10 @@ static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t 
 		.queue_us = clock_now_us() - begun_us};
 	r = job_client_run(&exchange->client, pool_lane(pool, cell), pool_reader(pool, cell),
 		fcgi_connection(exchange->fcgi), &exchange->request, run);
-	pool_release(pool, cell, r < 0 && r != -ECANCELED);
+	pool_release(pool, cell,
+		r < 0 && r != -ECANCELED	? POOL_BROKEN
+		: exchange->client.cell_leaves ? POOL_LEAVING
+					       : POOL_GOOD);
 	return r;
 }
 

@@ -112,7 +112,9 @@ static int take_frames(struct job_client *client, struct frame_reader *reader,
 	while (!r && frame_reader_next(reader, &frame)) {
 		if (frame.type == FRAME_VERDICT)
 			return finish(client, run, collecting, &frame);
-		if (frame.type == FRAME_READY || frame.type == FRAME_DOWN)
+		client->cell_leaves |= frame.type == FRAME_LEAVING;
+		if (frame.type == FRAME_READY || frame.type == FRAME_DOWN ||
+			frame.type == FRAME_LEAVING)
 			continue; /* news that crossed the job */
 		r = keep_text(client, run, collecting, &frame);
 	}
@@ -142,6 +144,7 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 
 	buffer_reset(&client->out, KEEP_BYTES);
 	buffer_reset(&client->texts, KEEP_BYTES);
+	client->cell_leaves = false;
 	r = write_job(&client->out, request);
 	if (!r)
 		r = frame_flush(&client->out, lane);

@@ -6,9 +6,12 @@
 #include "fcgi-app/request.h"
 #include "sandbox/frame.h"
 
+#include <stdbool.h>
+
 struct job_client {
 	struct buffer out; /* the job's frames */
 	struct buffer texts; /* what the answer's texts point into */
+	bool cell_leaves; /* the cell said that it is built anew after this job */
 };
 
 /*

@@ -4,7 +4,8 @@
  * read at the same time. A thread that has to wait gets its cell handed over by whoever learns
  * that one is free, in the order of arrival, and is woken through its own eventfd: nobody is woken
  * in vain, however many wait. Where somebody waits a cell is handed on as soon as its answer is
- * there, before its next execution is parked.
+ * there, before its next execution is parked; unless the cell is to be built anew, which takes
+ * longer. An idle cell that asks to be built anew is let go while nobody waits and another is idle.
  */
 #include "fcgi-app/pool.h"
 
@@ -40,6 +41,7 @@ struct pool_cell {
 	int lane; /* owned; -1: none */
 	int next_lane; /* came while the cell was held; owned; -1: none */
 	size_t set; /* library set, as it last said */
+	bool leaving; /* it is to be built anew: with the end of its job, or once it is told */
 	uint64_t idle_us, changed_us; /* since when it is idle; when it was last made to change */
 	struct frame_reader reader;
 };
@@ -57,6 +59,7 @@ struct pool {
 	int epoll;
 	size_t count, queue;
 	const struct library_sets *sets;
+	bool some_leave; /* of the idle cells, perhaps */
 	size_t waiting;
 	struct waiter *first, **last; /* first come, first served */
 	struct pool_cell cell[];
@@ -109,6 +112,7 @@ static void break_lane(struct pool *pool, size_t index)
 	fd_close(&cell->lane);
 	frame_reader_reset(&cell->reader, 0);
 	cell->state = CELL_DOWN;
+	cell->leaving = false;
 	if (cell->next_lane < 0)
 		return;
 	cell->lane = fd_take(&cell->next_lane);
@@ -175,9 +179,13 @@ static void take_news(struct pool *pool, size_t index, const struct frame *frame
 		memcpy(&set, frame->payload, sizeof(set));
 		cell->set = set < pool->sets->count ? set : 0;
 		cell->state = CELL_IDLE;
+		cell->leaving = false;
 		cell->idle_us = clock_now_us();
 	} else if (frame->type == FRAME_DOWN) {
 		cell->state = CELL_DOWN;
+		cell->leaving = false;
+	} else if (frame->type == FRAME_LEAVING) {
+		cell->leaving = pool->some_leave = true;
 	} /* else the rest of an answer that nobody waited for */
 }
 
@@ -248,25 +256,53 @@ static bool is_coming(const struct pool *pool, size_t wanted)
 	return false;
 }
 
+/* Has an idle cell built anew with a library set. Returns whether it was told. */
+static bool change(struct pool_cell *cell, size_t set)
+{
+	struct buffer out = {0};
+	uint32_t number = (uint32_t)set;
+	bool told = frame_append(&out, FRAME_CHANGE, &number, sizeof(number)) == 0 &&
+		    frame_flush(&out, cell->lane) == 0;
+
+	if (told) {
+		cell->state = CELL_PREPARING;
+		cell->set = set;
+	}
+	buffer_free(&out);
+	return told;
+}
+
 /*
  * Cells with the wanted set are short while others lie idle: the one that has been idle longest is
  * made to hold it.
  */
 static void change_idle_cell(struct pool *pool, size_t wanted)
 {
-	struct buffer out = {0};
-	uint32_t set = (uint32_t)wanted;
 	uint64_t now = clock_now_us();
 	int index = find_longest_idle(pool, now > CHANGE_REST_US ? now - CHANGE_REST_US : 0);
 
-	if (index == NO_CELL || frame_append(&out, FRAME_CHANGE, &set, sizeof(set)) < 0)
-		return;
-	if (frame_flush(&out, pool->cell[index].lane) == 0) {
-		pool->cell[index].state = CELL_PREPARING;
+	if (index != NO_CELL && change(&pool->cell[index], wanted))
 		pool->cell[index].changed_us = now;
-		pool->cell[index].set = wanted;
+}
+
+/* The last idle cell stays for whoever comes next; it leaves after that job. */
+static void let_leaving_go(struct pool *pool)
+{
+	size_t idle = 0, i;
+
+	if (!pool->some_leave || pool->first)
+		return;
+	pool->some_leave = false;
+	for (i = 0; i < pool->count; i++)
+		idle += pool->cell[i].state == CELL_IDLE;
+	for (i = 0; i < pool->count; i++) {
+		if (pool->cell[i].state != CELL_IDLE || !pool->cell[i].leaving)
+			continue;
+		if ((idle > 1 || pool->count == 1) && change(&pool->cell[i], pool->cell[i].set))
+			idle--;
+		else
+			pool->some_leave = true;
 	}
-	buffer_free(&out);
 }
 
 /* --- news ---------------------------------------------------------------------------------- */
@@ -279,6 +315,7 @@ void pool_handle(struct pool *pool)
 	pthread_mutex_lock(&pool->mutex);
 	for (i = 0; i < count; i++)
 		read_news(pool, events[i].data.u64);
+	let_leaving_go(pool);
 	pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -417,23 +454,24 @@ struct frame_reader *pool_reader(struct pool *pool, size_t cell)
 	return &pool->cell[cell].reader;
 }
 
-void pool_release(struct pool *pool, size_t index, bool broken)
+void pool_release(struct pool *pool, size_t index, enum pool_return how)
 {
 	struct pool_cell *cell = &pool->cell[index];
 	struct frame frame;
 
 	pthread_mutex_lock(&pool->mutex);
-	if (broken || cell->next_lane >= 0) {
+	if (how == POOL_BROKEN || cell->next_lane >= 0) {
 		break_lane(pool, index);
 	} else {
 		/* the news of the next execution may have come with the answer of this one */
 		cell->state = CELL_PREPARING;
+		cell->leaving |= how == POOL_LEAVING;
 		while (frame_reader_next(&cell->reader, &frame))
 			take_news(pool, index, &frame);
 		if (cell->reader.start == cell->reader.in.length)
 			frame_reader_reset(&cell->reader, READER_KEEP_BYTES);
 		/* who waits need not wait for the news: the worker keeps the job until then */
-		if (cell->state != CELL_DOWN)
+		if (cell->state != CELL_DOWN && !cell->leaving)
 			hand_over(pool, index);
 		if (cell->state != CELL_BUSY)
 			watch(pool, index, EPOLL_CTL_MOD, true);

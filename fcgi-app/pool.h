@@ -48,8 +48,14 @@ int pool_acquire(struct pool *pool, size_t wanted, uint64_t deadline_us, int cli
 int pool_lane(const struct pool *pool, size_t cell);
 struct frame_reader *pool_reader(struct pool *pool, size_t cell);
 
-/* Gives the cell back; broken: its lane failed, it stays down until a new one comes. */
-void pool_release(struct pool *pool, size_t cell, bool broken);
+enum pool_return {
+	POOL_GOOD,
+	POOL_LEAVING, /* it is built anew: nobody gets it before it says that it is ready */
+	POOL_BROKEN, /* its lane failed: it stays down until a new one comes */
+};
+
+/* Gives the cell back. */
+void pool_release(struct pool *pool, size_t cell, enum pool_return how);
 
 void pool_count(struct pool *pool, struct pool_counts *counts);
 

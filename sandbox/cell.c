@@ -25,7 +25,6 @@ enum {
 	RETRY_LAST_US = 5 * 1000 * 1000,
 	LANE_MAX_BYTES = JOB_MAX_BYTES,
 	CHANNEL_MAX_BYTES = RESULT_MAX_BYTES + 64 * 1024,
-	OVERSIZED_MAX = 8, /* jobs for a smaller set before the cell changes to that */
 	LAST_READS = 2 * CHANNEL_MAX_BYTES / (64 * 1024), /* orphans may write for ever */
 	DRAIN_READS = 4, /* 64 KiB each: what a pipe holds, and some that comes meanwhile */
 };
@@ -85,6 +84,7 @@ static void act_start(struct cell *cell)
 	kill_warden(cell);
 	cell_run_reset(cell);
 	cell->served = 0;
+	cell->template_replaced = false;
 	cell->born_us = clock_now_us();
 	set_deadline(cell, START_MAX_US);
 	request.cell = cell->number;
@@ -146,6 +146,7 @@ static void act_offer(struct cell *cell)
 {
 	uint32_t set = (uint32_t)cell->set;
 
+	cell_renew_done(cell);
 	cell->failures = 0;
 	cell->is_up = true;
 	set_deadline(cell, 0);
@@ -185,48 +186,13 @@ static void act_trace(struct cell *cell)
 		fire(cell, CELL_EVENT_DEADLINE);
 }
 
-static bool is_worn(const struct cell *cell)
+/* The job is answered or abandoned: what runs ends, and the next execution, or cell, is made. */
+static void end_execution(struct cell *cell)
 {
-	const struct cell_environment *environment = cell->environment;
-
-	return cell->served >= environment->max_executions ||
-	       clock_now_us() - cell->born_us >= environment->max_age_s * UINT64_C(1000000);
-}
-
-/* Whether `lower` is the set or one of those it lies on. */
-static bool lies_on(const struct cell_environment *environment, size_t set, size_t lower)
-{
-	while (set != lower && environment->set_parents[set] != set)
-		set = environment->set_parents[set];
-	return set == lower;
-}
-
-/*
- * The mix of library sets follows the traffic: a cell that had to import what its job wanted
- * changes over at once, one that keeps getting smaller jobs after a while.
- */
-static bool changes_set(struct cell *cell)
-{
-	size_t wanted = cell->job.limits.wanted_set;
-
-	if (wanted == cell->set) {
-		cell->oversized = 0;
-		return false;
-	}
-	if (lies_on(cell->environment, cell->set, wanted) && ++cell->oversized < OVERSIZED_MAX)
-		return false;
-	cell->oversized = 0;
-	cell->set = wanted;
-	return true;
-}
-
-static void act_discard(struct cell *cell)
-{
-	bool changes = changes_set(cell);
 	int r;
 
 	cell_job_reset(cell);
-	if (changes || is_worn(cell)) {
+	if (cell->leaving) {
 		fire(cell, CELL_EVENT_WORN);
 		return;
 	}
@@ -239,21 +205,31 @@ static void act_discard(struct cell *cell)
 	act_fork(cell);
 }
 
+static void act_discard(struct cell *cell)
+{
+	cell_renew_after_job(cell);
+	end_execution(cell);
+}
+
 /* What was printed before the end is in the pipes by now; then the answer, then the sweep. */
 static void act_conclude(struct cell *cell)
 {
+	const char *ran_on = template_name(cell);
 	int r = cell_drain_output(cell, CELL_SOURCE_STDOUT, DRAIN_READS);
 
+	cell_renew_after_job(cell);
 	if (!r)
 		r = cell_drain_output(cell, CELL_SOURCE_STDERR, DRAIN_READS);
+	if (!r && cell->leaving)
+		r = frame_append(&cell->lane_out, FRAME_LEAVING, NULL, 0);
 	if (!r)
-		r = cell_run_answer(cell, template_name(cell));
+		r = cell_run_answer(cell, ran_on);
 	if (r < 0) {
 		buffer_reset(&cell->lane_out, 0);
 		cell_run_answer_internal(cell);
 	}
 	flush_lane(cell);
-	act_discard(cell);
+	end_execution(cell);
 }
 
 static void act_fail(struct cell *cell)
@@ -268,6 +244,7 @@ static void act_fail(struct cell *cell)
 		flush_lane(cell);
 	kill_warden(cell);
 	cell_run_reset(cell);
+	cell_renew_done(cell);
 	for (i = 0; i < cell->failures && wait < RETRY_LAST_US; i++)
 		wait *= 2;
 	cell->failures++;
@@ -642,6 +619,15 @@ void cell_set_lane(struct cell *cell, int fd)
 	}
 	if (cell->state == CELL_PARKED)
 		act_offer(cell);
+}
+
+void cell_ask_to_leave(struct cell *cell)
+{
+	if (cell->state != CELL_PARKED || cell->job.begun ||
+		cell->source[CELL_SOURCE_LANE].fd < 0 || !cell_renew_if_old(cell))
+		return;
+	if (frame_append(&cell->lane_out, FRAME_LEAVING, NULL, 0) == 0)
+		flush_lane(cell);
 }
 
 void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events)

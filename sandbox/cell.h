@@ -7,6 +7,7 @@
 
 #include "sandbox/capture.h"
 #include "sandbox/cell_message.h"
+#include "sandbox/cell_renew.h"
 #include "sandbox/cell_state.h"
 #include "sandbox/frame.h"
 #include "sandbox/job.h"
@@ -42,6 +43,7 @@ struct cell_environment {
 	struct template_request limits; /* cell and uid are filled in */
 	bool ranged; /* each cell has an id of its own */
 	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
+	struct cell_turns *turns; /* to be built anew because of age */
 };
 
 /* The job at hand: it may come before the execution that is to run it is parked. */
@@ -79,6 +81,8 @@ struct cell {
 	uint64_t deadline_us; /* of the state; 0: none */
 	uint64_t born_us;
 	uint32_t served; /* executions of this warden */
+	bool template_replaced; /* since it was built */
+	bool leaving; /* the dispatcher knows, or is about to, that it is built anew next */
 	unsigned oversized; /* jobs in a row that a smaller set would have done for */
 	unsigned failures; /* in a row, for the back-off */
 	struct frame_reader lane_in, channel_in;
@@ -96,6 +100,12 @@ void cell_init(struct cell *cell, const struct cell_environment *environment, ui
 
 /* Hands over the dispatcher's end of work; fd becomes the cell's. An older lane is closed. */
 void cell_set_lane(struct cell *cell, int fd);
+
+/*
+ * An idle cell whose age or template is over tells the dispatcher so, when it is its turn. The
+ * dispatcher, who alone knows whether a job is on its way, lets it go with FRAME_CHANGE.
+ */
+void cell_ask_to_leave(struct cell *cell);
 
 /* An epoll event for one of the cell's sources. */
 void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events);

@@ -49,8 +49,14 @@ struct cell_report {
 	char step[32]; /* of FAILED: the name of the step, NUL-terminated */
 };
 
-/* Template to master, once for each library set. */
+enum template_report_type {
+	TEMPLATE_REPORT_SET = 1, /* once for each library set: it is warm, or missing */
+	TEMPLATE_REPORT_FORKED, /* a cell was forked */
+};
+
+/* Template to master. */
 struct template_report {
+	uint32_t type; /* enum template_report_type */
 	uint32_t set; /* index in the list of sets */
 	int32_t missing; /* 1: not installed, left out; text says what */
 	uint64_t load_us; /* from the start of the process that holds it */

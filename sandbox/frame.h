@@ -34,6 +34,7 @@ enum frame_type {
 	FRAME_ERROR_TYPE, /* name of the exception's class */
 	FRAME_ERROR_TEXT, /* one line for people */
 	FRAME_VERDICT, /* struct verdict; the answer is complete */
+	FRAME_LEAVING, /* empty; the cell is built anew after this answer, or once told to change */
 };
 
 struct frame_header {

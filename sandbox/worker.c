@@ -35,6 +35,8 @@ struct worker {
 	struct cell cells[WORKER_CELLS_MAX];
 	bool was_up[WORKER_CELLS_MAX];
 	unsigned told_failures[WORKER_CELLS_MAX];
+	struct cell_turns turns;
+	bool renewing; /* some cells may still be those of a template that was replaced */
 	struct cell_source master; /* told apart by having no cell */
 };
 
@@ -84,9 +86,34 @@ static void init_cells(struct worker *worker)
 	worker->environment.ranged = setup->ranged;
 	worker->environment.max_executions = setup->max_executions;
 	worker->environment.max_age_s = setup->max_age_s;
+	worker->environment.turns = &worker->turns;
+	worker->turns.most = setup->cells < 8 ? 1 : setup->cells / 4;
 	FOR_EACH_CELL(worker, i)
 		cell_init(&worker->cells[i], &worker->environment, setup->first_cell + (uint32_t)i,
 			setup->cell_sets[i]);
+}
+
+static void mark_cells(struct worker *worker)
+{
+	size_t i;
+
+	FOR_EACH_CELL(worker, i)
+		worker->cells[i].template_replaced = true;
+	worker->renewing = true;
+}
+
+/* Each that stands again makes room for the next: no timer is needed. */
+static void renew_cells(struct worker *worker)
+{
+	size_t i;
+
+	if (!worker->renewing)
+		return;
+	worker->renewing = false;
+	FOR_EACH_CELL(worker, i) {
+		cell_ask_to_leave(&worker->cells[i]);
+		worker->renewing |= worker->cells[i].template_replaced;
+	}
 }
 
 /* Returns 0, or a negative errno when the master is gone. */
@@ -108,6 +135,10 @@ static int handle_master(struct worker *worker)
 	if (order.type == WORKER_ORDER_TEMPLATE && fd >= 0 && order.index < worker->setup->sets) {
 		fd_close(&worker->requests[order.index]);
 		worker->requests[order.index] = fd_take(&fd);
+		return 0;
+	}
+	if (order.type == WORKER_ORDER_RENEW && fd < 0) {
+		mark_cells(worker);
 		return 0;
 	}
 	return -EPROTO;
@@ -179,6 +210,7 @@ static int serve(struct worker *worker)
 		if (r < 0)
 			return r;
 		check_deadlines(worker);
+		renew_cells(worker);
 		report_changes(worker);
 	}
 }

@@ -33,6 +33,7 @@ struct worker_setup {
 enum worker_order_type {
 	WORKER_ORDER_LANE = 1, /* with one descriptor: the lane of cell `index` */
 	WORKER_ORDER_TEMPLATE, /* with one descriptor: where set `index` is asked from now on */
+	WORKER_ORDER_RENEW, /* all cells are to be built anew: their template was replaced */
 };
 
 /* Master to worker. */
