@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,7 +26,7 @@ enum {
 
 void child_init(struct child *child)
 {
-	*child = (struct child){.control = -1};
+	*child = (struct child){.control = -1, .retry_last_us = RETRY_LAST_US};
 }
 
 /*
@@ -87,27 +88,43 @@ void child_confine_descriptors(bool speaks, const int *keep, size_t count)
 	descriptors_keep(keep, count);
 }
 
-uint64_t child_note_death(struct child *child)
+static void describe_status(int status, char *text, size_t size)
+{
+	if (WIFSIGNALED(status))
+		snprintf(text, size, "was killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
+	else
+		snprintf(text, size, "exited with status %d", WEXITSTATUS(status));
+}
+
+void child_note_death(struct child *child, const char *name, int status, bool restarts)
 {
 	uint64_t wait = RETRY_FIRST_US, now = clock_now_us();
+	char how[64];
 	unsigned i;
 
+	describe_status(status, how, sizeof(how));
 	child->pid = 0;
 	fd_close(&child->control);
 	if (now - child->started_us > PROVEN_US)
 		child->failures = 0;
-	for (i = 0; i < child->failures && wait < RETRY_LAST_US; i++)
+	for (i = 0; i < child->failures && wait < child->retry_last_us; i++)
 		wait *= 2;
+	if (wait > child->retry_last_us)
+		wait = child->retry_last_us;
 	child->failures++;
 	child->retry_us = now + wait;
-	return wait / 1000;
+	if (restarts)
+		log_line("master", "%s %s; it is started again in %llu ms", name, how,
+			(unsigned long long)wait / 1000);
+	else
+		log_line("master", "%s %s: the service does not start", name, how);
 }
 
 void child_note_attempt(struct child *child, int r, const char *name)
 {
 	if (r == 0)
 		return;
-	child->retry_us = clock_now_us() + RETRY_LAST_US;
+	child->retry_us = clock_now_us() + child->retry_last_us;
 	log_line("master", "start %s: %s", name, strerror(-r));
 }
 
@@ -116,10 +133,13 @@ bool child_is_due(const struct child *child, uint64_t now_us)
 	return child->retry_us && child->retry_us <= now_us;
 }
 
-void child_describe_status(int status, char *text, size_t size)
+void child_kill(const struct child *child)
 {
-	if (WIFSIGNALED(status))
-		snprintf(text, size, "was killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
-	else
-		snprintf(text, size, "exited with status %d", WEXITSTATUS(status));
+	SCOPE_FD process = -1;
+
+	if (!child->pid)
+		return;
+	process = (int)syscall(SYS_pidfd_open, child->pid, 0); /* not reaped: still its number */
+	if (process >= 0)
+		syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0);
 }

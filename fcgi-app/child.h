@@ -12,6 +12,7 @@ struct child {
 	int control; /* ours; owned; -1: none */
 	unsigned failures;
 	uint64_t started_us, retry_us; /* retry_us: when to start it again; 0: not to */
+	uint64_t retry_last_us; /* the longest wait before it is started again */
 };
 
 /* A child that does not run and is not due. */
@@ -33,10 +34,11 @@ int child_start(struct child *child, int own_pid_namespace,
 void child_confine_descriptors(bool speaks, const int *keep, size_t count);
 
 /*
- * Notes that the child was reaped: it is due again after a back-off that doubles with each death
- * and is forgotten when it has lived long enough. Returns the wait in milliseconds.
+ * Notes and logs that the child was reaped, with its wait(2) status: it is due again after a
+ * back-off that doubles with each death and is forgotten when it has lived long enough. restarts:
+ * false when nothing is started again, because the service does not start.
  */
-uint64_t child_note_death(struct child *child);
+void child_note_death(struct child *child, const char *name, int status, bool restarts);
 
 /* It could not be started, for -r: notes the next attempt and logs. Nothing to do when r is 0. */
 void child_note_attempt(struct child *child, int r, const char *name);
@@ -44,7 +46,7 @@ void child_note_attempt(struct child *child, int r, const char *name);
 /* Whether it is to be started now (CLOCK_MONOTONIC). */
 bool child_is_due(const struct child *child, uint64_t now_us);
 
-/* What became of it, for the log: "was killed by SIGKILL". */
-void child_describe_status(int status, char *text, size_t size);
+/* Ends it at once; it has to be reaped all the same. */
+void child_kill(const struct child *child);
 
 #endif

@@ -26,6 +26,8 @@ struct config {
 	uint64_t max_processes, max_open_files, max_file_mib, stack_mib;
 	uint64_t tmp_mib, tmp_inodes;
 	uint64_t cell_executions, cell_age_ms;
+	uint64_t template_trees; /* 0: one for each 8 processors */
+	uint64_t template_max_forks, template_max_age_ms; /* 0: never */
 };
 
 /*

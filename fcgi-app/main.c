@@ -3,6 +3,7 @@
 #include "fcgi-app/json_out.h"
 #include "fcgi-app/launch.h"
 #include "fcgi-app/run_command.h"
+#include "fcgi-app/template_trees.h"
 #include "fcgi-app/version.h"
 #include "sandbox/json_scan.h"
 
@@ -156,6 +157,18 @@ static size_t worker_count(const struct config *config)
 	return processors < 2 ? 2 : processors > 64 ? 64 : (size_t)processors;
 }
 
+/* Forks of one tree share locks of the kernel; its memory is what another one costs. */
+static size_t template_tree_count(const struct config *config, size_t workers)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	size_t count = config->template_trees ? config->template_trees
+			: processors < 16     ? 1
+					      : (size_t)processors / 8;
+
+	count = count > TEMPLATE_TREES_MAX ? TEMPLATE_TREES_MAX : count;
+	return count > workers ? workers : count; /* one without a worker would have no cells */
+}
+
 static int serve(int argc, char **argv)
 {
 	struct options options = {.ready = -1};
@@ -174,6 +187,7 @@ static int serve(int argc, char **argv)
 		return complain(argv[0], "serve takes no arguments; see vivarium --help");
 	setup.workers = worker_count(&options.config);
 	setup.cells_per_worker = options.config.cells_per_worker;
+	setup.template_trees = template_tree_count(&options.config, setup.workers);
 	setup.ready = options.ready;
 	if (options.ready >= 0 && fcntl(options.ready, F_SETFD, FD_CLOEXEC) < 0)
 		return complain(argv[0], "--ready-fd is not an open descriptor");
@@ -296,6 +310,7 @@ static int run(int argc, char **argv)
 		.sets = &sets,
 		.workers = 1,
 		.cells_per_worker = 1,
+		.template_trees = 1,
 		.quiet = true,
 		.execute_listener = -1,
 		.control_listener = -1,

@@ -3,7 +3,8 @@
  * can outlive it. It never sees a request. It holds one control socket to each role; a role that
  * finds its socket at an end exits. Who dies, what happens:
  *
- *   template    started again; workers get the new request sockets; cells that stand go on
+ *   template    its tree is started again; the tree's workers get the new request sockets; cells
+ *               that stand go on, and so do the other trees
  *   worker      its wardens read end of file and exit, the kernel ends what ran in them; started
  *               again; its cells get new lanes at both ends
  *   dispatcher  workers end what ran for it; started again; every cell gets a new lane
@@ -15,7 +16,7 @@
 #include "fcgi-app/master.h"
 
 #include "fcgi-app/start.h"
-#include "sandbox/cell_message.h"
+#include "fcgi-app/template_trees.h"
 #include "sandbox/clock.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
@@ -42,24 +43,18 @@ struct master {
 	const struct master_setup *setup;
 	struct start_base base;
 	int signals;
-	struct child template, front, worker[WORKERS_MAX];
-	int requests[WORKER_SETS_MAX]; /* sending ends to the templates */
-	size_t sets_reported;
+	struct template_trees trees;
+	struct child front, worker[WORKERS_MAX];
 	bool up[WORKERS_MAX * WORKER_CELLS_MAX];
 	size_t cells_up;
 	bool workers_started, front_ready, serving, draining;
-	uint64_t begun_us, drain_until_us;
+	uint64_t drain_until_us;
 	int exit_code; /* -1: go on */
 };
 
 static size_t cell_count(const struct master *master)
 {
 	return master->setup->workers * master->setup->cells_per_worker;
-}
-
-static uint64_t elapsed_ms(const struct master *master)
-{
-	return (clock_now_us() - master->begun_us) / 1000;
 }
 
 static void end(struct master *master, int code)
@@ -102,62 +97,11 @@ static void connect_cells(struct master *master, size_t first, size_t count)
 
 /* --- starting ------------------------------------------------------------------------------ */
 
-static int make_request_sockets(struct master *master, int *receivers)
-{
-	int pair[2], r = 0;
-	size_t i;
-
-	for (i = 0; !r && i < master->setup->sets->count; i++) {
-		r = message_pair(SOCK_SEQPACKET, pair);
-		if (r < 0)
-			break;
-		receivers[i] = pair[1];
-		fd_close(&master->requests[i]);
-		master->requests[i] = pair[0];
-		/* a worker that cannot ask now asks later, and never waits here */
-		if (fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
-			r = -errno;
-	}
-	return r;
-}
-
-/* Workers learn where the new template is asked. */
-static void announce_template(const struct master *master)
-{
-	struct worker_order order = {.type = WORKER_ORDER_TEMPLATE};
-	size_t i, set;
-
-	for (i = 0; i < master->setup->workers; i++) {
-		for (set = 0; set < master->setup->sets->count; set++) {
-			order.index = (uint32_t)set;
-			if (master->worker[i].control >= 0)
-				message_send(master->worker[i].control, &order, sizeof(order),
-					&master->requests[set], 1);
-		}
-	}
-}
-
-static int start_tree(struct master *master)
-{
-	int receivers[WORKER_SETS_MAX], r;
-	size_t i;
-
-	for (i = 0; i < WORKER_SETS_MAX; i++)
-		receivers[i] = -1;
-	r = make_request_sockets(master, receivers);
-	if (!r)
-		r = start_template(&master->base, &master->template, receivers);
-	for (i = 0; i < WORKER_SETS_MAX; i++)
-		fd_close(&receivers[i]);
-	if (!r)
-		announce_template(master);
-	return r;
-}
-
 static int start_worker_with_lanes(struct master *master, size_t number)
 {
 	size_t per_worker = master->setup->cells_per_worker;
-	int r = start_worker(&master->base, &master->worker[number], number, master->requests);
+	int r = start_worker(&master->base, &master->worker[number], number,
+		template_trees_requests(&master->trees, number));
 
 	if (!r)
 		connect_cells(master, number * per_worker, per_worker);
@@ -177,17 +121,9 @@ static int start_front_with_lanes(struct master *master)
 
 static void note_death(struct master *master, struct child *child, const char *name, int status)
 {
-	uint64_t wait_ms = child_note_death(child);
-	char how[64];
-
-	child_describe_status(status, how, sizeof(how));
-	if (!master->serving) {
-		log_line("master", "%s %s: the service does not start", name, how);
+	child_note_death(child, name, status, master->serving);
+	if (!master->serving)
 		end_in_failure(master);
-		return;
-	}
-	log_line("master", "%s %s; it is started again in %llu ms", name, how,
-		(unsigned long long)wait_ms);
 }
 
 static void note_front_death(struct master *master, int status)
@@ -209,9 +145,10 @@ static void reap(struct master *master)
 	size_t i;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == master->template.pid)
-			note_death(master, &master->template, "template", status);
-		else if (pid == master->front.pid)
+		if (template_trees_reap(&master->trees, pid, status, master->serving) &&
+			!master->serving)
+			end_in_failure(master);
+		if (pid == master->front.pid)
 			note_front_death(master, status);
 		for (i = 0; i < master->setup->workers; i++) {
 			if (pid != master->worker[i].pid)
@@ -228,8 +165,6 @@ static void restart_due(struct master *master)
 	uint64_t now = clock_now_us();
 	size_t i;
 
-	if (child_is_due(&master->template, now))
-		child_note_attempt(&master->template, start_tree(master), "the template");
 	if (child_is_due(&master->front, now))
 		child_note_attempt(&master->front, start_front_with_lanes(master),
 			master->setup->front_name);
@@ -241,12 +176,6 @@ static void restart_due(struct master *master)
 }
 
 /* --- reports ------------------------------------------------------------------------------- */
-
-static void say(const struct master *master, const char *text)
-{
-	if (!master->setup->quiet && !master->serving)
-		log_line("master", "%s (%llu ms)", text, (unsigned long long)elapsed_ms(master));
-}
 
 static void start_workers(struct master *master)
 {
@@ -267,31 +196,13 @@ static void start_workers(struct master *master)
 	}
 	snprintf(text, sizeof(text), "%zu workers with %zu cells each started",
 		master->setup->workers, master->setup->cells_per_worker);
-	say(master, text);
+	start_tell(&master->base, text);
 }
 
-static void handle_template(struct master *master)
+static void handle_templates(struct master *master, const struct pollfd *watched)
 {
-	struct library_sets *sets = master->setup->sets;
-	struct template_report report;
-	char text[320];
-	size_t none = 0;
-
-	if (message_receive(master->template.control, &report, sizeof(report), NULL, &none) != 1 ||
-		report.set >= sets->count) {
-		fd_close(&master->template.control); /* its death comes next */
-		return;
-	}
-	report.text[sizeof(report.text) - 1] = '\0';
-	if (report.missing && !sets->set[report.set].missing)
-		log_line("master", "library set %s is left out: %s", sets->set[report.set].name,
-			report.text);
-	sets->set[report.set].missing = report.missing;
-	if (!report.missing) {
-		snprintf(text, sizeof(text), "library set %s is warm", sets->set[report.set].name);
-		say(master, text);
-	}
-	if (++master->sets_reported >= sets->count && !master->workers_started)
+	template_trees_handle(&master->trees, watched);
+	if (!master->workers_started && template_trees_are_warm(&master->trees))
 		start_workers(master);
 }
 
@@ -299,7 +210,7 @@ static void begin_serving(struct master *master)
 {
 	if (master->serving || !master->front_ready || master->cells_up < cell_count(master))
 		return;
-	say(master, "all cells stand: serving");
+	start_tell(&master->base, "all cells stand: serving");
 	master->serving = true;
 	if (master->setup->ready >= 0 && write(master->setup->ready, "\n", 1) == 1)
 		close(master->setup->ready);
@@ -377,15 +288,21 @@ static void consider(uint64_t *first, uint64_t time)
 		*first = time;
 }
 
+/* Not while the service starts or stops, and not for one job. */
+static bool may_replace_templates(const struct master *master)
+{
+	return master->serving && !master->draining && !master->setup->front_is_all;
+}
+
 static int next_timeout(const struct master *master)
 {
 	uint64_t now = clock_now_us(), first = now + 60 * UINT64_C(1000000);
 	size_t i;
 
 	if (!master->serving)
-		consider(&first, master->begun_us + START_MAX_US);
+		consider(&first, master->base.begun_us + START_MAX_US);
 	consider(&first, master->drain_until_us);
-	consider(&first, master->template.retry_us);
+	consider(&first, template_trees_next_time(&master->trees, may_replace_templates(master)));
 	consider(&first, master->front.retry_us);
 	for (i = 0; i < master->setup->workers; i++)
 		consider(&first, master->worker[i].retry_us);
@@ -396,36 +313,36 @@ static void check_time(struct master *master)
 {
 	uint64_t now = clock_now_us();
 
-	if (!master->serving && now >= master->begun_us + START_MAX_US) {
+	if (!master->serving && now >= master->base.begun_us + START_MAX_US) {
 		log_line("master", "not ready after %d s: the service does not start",
 			START_MAX_US / 1000000);
 		end_in_failure(master);
 	}
 	if (master->draining && now >= master->drain_until_us)
 		end(master, 0);
+	template_trees_check_time(&master->trees, now, may_replace_templates(master));
 	restart_due(master);
 }
 
 static void turn(struct master *master)
 {
-	struct pollfd watched[WORKERS_MAX + 3];
+	struct pollfd watched[2 + TEMPLATE_TREES_WATCHED + WORKERS_MAX], *templates = watched + 2,
+									*workers;
 	size_t i;
 
 	watched[0] = (struct pollfd){.fd = master->signals, .events = POLLIN};
-	watched[1] = (struct pollfd){.fd = master->template.control, .events = POLLIN};
-	watched[2] = (struct pollfd){.fd = master->front.control, .events = POLLIN};
+	watched[1] = (struct pollfd){.fd = master->front.control, .events = POLLIN};
+	workers = templates + template_trees_watch(&master->trees, templates);
 	for (i = 0; i < master->setup->workers; i++)
-		watched[3 + i] =
-			(struct pollfd){.fd = master->worker[i].control, .events = POLLIN};
-	if (poll(watched, 3 + master->setup->workers, next_timeout(master)) < 0)
+		workers[i] = (struct pollfd){.fd = master->worker[i].control, .events = POLLIN};
+	if (poll(watched, (nfds_t)(workers - watched) + i, next_timeout(master)) < 0)
 		return;
-	if (watched[1].revents)
-		handle_template(master);
+	handle_templates(master, templates);
 	for (i = 0; i < master->setup->workers; i++) {
-		if (watched[3 + i].revents)
+		if (workers[i].revents)
 			handle_worker(master, i);
 	}
-	if (watched[2].revents)
+	if (watched[1].revents)
 		handle_front(master);
 	if (watched[0].revents)
 		handle_signals(master);
@@ -451,21 +368,19 @@ static int begin(struct master *master, struct err *err)
 	sigset_t all;
 	size_t i;
 
-	master->begun_us = clock_now_us();
+	master->base.setup = master->setup;
+	master->base.begun_us = clock_now_us();
 	master->exit_code = -1;
-	child_init(&master->template);
+	template_trees_init(&master->trees, &master->base, master->worker);
 	child_init(&master->front);
 	for (i = 0; i < WORKERS_MAX; i++)
 		child_init(&master->worker[i]);
-	for (i = 0; i < WORKER_SETS_MAX; i++)
-		master->requests[i] = -1;
 	sigfillset(&all);
 	if (sigprocmask(SIG_SETMASK, &all, NULL) < 0)
 		return err_set(err, errno, "block signals");
 	master->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (master->signals < 0)
 		return err_set(err, errno, "make a signalfd");
-	master->base.setup = master->setup;
 	master->base.proc = mount_proc(err);
 	if (master->base.proc < 0)
 		return master->base.proc;
@@ -487,9 +402,9 @@ int master_main(const struct master_setup *setup)
 	master->setup = setup;
 	r = begin(master, &err);
 	if (!r) {
-		r = start_tree(master);
+		r = template_trees_start(&master->trees);
 		if (r < 0)
-			err_set(&err, -r, "start the template");
+			err_set(&err, -r, "start the templates");
 	}
 	if (r < 0) {
 		log_line("master", "%s", err.text);

@@ -8,6 +8,7 @@ struct master_setup {
 	const struct config *config;
 	struct library_sets *sets; /* those not installed get marked */
 	size_t workers, cells_per_worker;
+	size_t template_trees; /* 1 to TEMPLATE_TREES_MAX */
 	bool ranged; /* ids to give away */
 	bool quiet; /* no start-up lines */
 	int program; /* the template's program (O_PATH) */

@@ -10,13 +10,19 @@ struct start_base {
 	const struct master_setup *setup;
 	int proc; /* procfs of the service's PID namespace */
 	int own_pid_namespace; /* the master's */
+	uint64_t begun_us; /* when the master began, for start_tell */
 };
+
+/* Logs a line about the start, and how long it has taken so far. Not for a quiet service. */
+void start_tell(const struct start_base *base, const char *text);
 
 /*
  * Starts a tree of templates: the program, which forks the sets. requests: for each library set
- * the receiving end of its requests; stay the caller's. Returns 0 or a negative errno.
+ * the receiving end of its requests; stay the caller's. in_turn: the sets warm up one after the
+ * other, which takes longer and leaves processors to others. Returns 0 or a negative errno.
  */
-int start_template(const struct start_base *base, struct child *child, const int *requests);
+int start_template(const struct start_base *base, struct child *child, const int *requests,
+	bool in_turn);
 
 /*
  * Starts worker `number`. requests: for each library set the end where its template is asked; stay

@@ -16,6 +16,7 @@ enum {
 struct template_context {
 	const struct start_base *base;
 	const int *requests;
+	bool in_turn;
 };
 
 /* Puts the descriptors where the template looks for them, and nothing else (cell_message.h). */
@@ -24,8 +25,8 @@ static void exec_template(const void *context, int control)
 	const struct template_context *template = context;
 	const struct master_setup *setup = template->base->setup;
 	const struct library_sets *sets = setup->sets;
-	const char *arguments[WORKER_SETS_MAX + 3] = {
-		"vivarium-template", setup->ranged ? "ranged" : "single"};
+	const char *arguments[WORKER_SETS_MAX + 4] = {"vivarium-template",
+		setup->ranged ? "ranged" : "single", template->in_turn ? "in-turn" : "at-once"};
 	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
 	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
 	/* symbols bound once, before all forks, and not by every execution; scripts do not see it
@@ -38,7 +39,7 @@ static void exec_template(const void *context, int control)
 	from[TEMPLATE_FD_POLICY] = setup->policy;
 	from[TEMPLATE_FD_HARNESS] = setup->harness;
 	for (i = 0; i < (int)sets->count; i++) {
-		arguments[2 + i] = sets->set[i].text;
+		arguments[3 + i] = sets->set[i].text;
 		from[TEMPLATE_FD_REQUESTS + i] = template->requests[i];
 	}
 	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
@@ -54,9 +55,11 @@ static void exec_template(const void *context, int control)
 	_exit(1);
 }
 
-int start_template(const struct start_base *base, struct child *child, const int *requests)
+int start_template(const struct start_base *base, struct child *child, const int *requests,
+	bool in_turn)
 {
-	const struct template_context context = {.base = base, .requests = requests};
+	const struct template_context context = {
+		.base = base, .requests = requests, .in_turn = in_turn};
 
 	return child_start(child, -1, exec_template, &context);
 }

@@ -11,7 +11,8 @@
  *
  * Privilege: its own user id, CAP_SETUID, CAP_SETGID and CAP_SETPCAP inside the service's user
  * namespace, to give every cell an id of its own and nothing else. One thread, always. The tree of templates lives and dies as a
- * whole: a set that dies takes the first with it, whom the master replaces.
+ * whole: a set that dies takes the first with it, whom the master replaces. One whose place another
+ * tree has taken serves what was asked of it, the sets above first, and ends.
  */
 #include "runner/python.h"
 #include "runner/scout.h"
@@ -61,14 +62,18 @@ struct template {
 	size_t self; /* the set this process holds */
 	uint64_t started_us;
 	bool ranged; /* ids to give away: the service was started as root */
+	bool in_turn; /* sets warm up one after the other: others need the processors */
+	int turn; /* open as long as it is this process's turn; -1: none */
 	struct warden_setup warden;
 	int children[SETS_MAX]; /* pidfds of the sets forked from this one */
 	size_t child_count;
+	bool retired; /* nobody can ask any more: another tree has taken over */
 };
 
 static void report(const struct template *template, bool missing, const char *text)
 {
-	struct template_report report = {.set = (uint32_t)template->self,
+	struct template_report report = {.type = TEMPLATE_REPORT_SET,
+		.set = (uint32_t)template->self,
 		.missing = missing,
 		.load_us = clock_now_us() - template->started_us};
 
@@ -242,6 +247,29 @@ static _Noreturn void run_set(struct template *template)
 	serve(template);
 }
 
+/* Forks; where sets take turns the parent comes back when the child, and who lies on it, serve. */
+static pid_t fork_set(struct template *template)
+{
+	int turn[2] = {-1, -1};
+	char none;
+	pid_t pid;
+
+	if (template->in_turn && pipe2(turn, O_CLOEXEC) < 0)
+		return -1;
+	pid = python_fork();
+	if (!pid) {
+		fd_close(&turn[0]);
+		fd_close(&template->turn);
+		template->turn = turn[1];
+		return 0;
+	}
+	fd_close(&turn[1]);
+	if (pid > 0 && template->in_turn && read(turn[0], &none, 1) < 0)
+		pid = -1;
+	fd_close(&turn[0]);
+	return pid;
+}
+
 static int fork_children(struct template *template, struct err *err)
 {
 	size_t i;
@@ -252,7 +280,7 @@ static int fork_children(struct template *template, struct err *err)
 		if (i == template->self ||
 			strcmp(template->set[i].parent, template->set[template->self].name) != 0)
 			continue;
-		pid = python_fork();
+		pid = fork_set(template);
 		if (pid < 0)
 			return err_set(err, errno, "fork the set %s", template->set[i].name);
 		if (!pid) {
@@ -291,6 +319,14 @@ static void handle_child_exit(struct template *template, size_t child)
 	template->children[child] = template->children[--template->child_count];
 }
 
+static void report_fork(const struct template *template)
+{
+	const struct template_report forked = {
+		.type = TEMPLATE_REPORT_FORKED, .set = (uint32_t)template->self};
+
+	message_send(TEMPLATE_FD_CONTROL, &forked, sizeof(forked), NULL, 0);
+}
+
 static void handle_request(struct template *template)
 {
 	struct template_request request;
@@ -300,22 +336,24 @@ static void handle_request(struct template *template)
 		sizeof(request), &control, &count);
 
 	if (r == 0)
-		exit(0); /* no worker is left that could ask */
-	if (r == 1 && count == 1)
+		template->retired = true; /* the master and all workers have closed their ends */
+	if (r == 1 && count == 1) {
 		warden_spawn(&template->warden, &request, control);
+		report_fork(template);
+	}
 	if (count)
 		close(control);
 }
 
 static _Noreturn void serve_requests(struct template *template)
 {
+	const int requests = TEMPLATE_FD_REQUESTS + (int)template->self;
 	struct pollfd watched[SETS_MAX + 2];
 	size_t i;
 
-	for (;;) {
+	while (!template->retired || template->child_count) { /* who still serve: they die with us */
 		watched[0] = (struct pollfd){.fd = TEMPLATE_FD_CONTROL, .events = POLLIN};
-		watched[1] = (struct pollfd){
-			.fd = TEMPLATE_FD_REQUESTS + (int)template->self, .events = POLLIN};
+		watched[1] = (struct pollfd){.fd = template->retired ? -1 : requests, .events = POLLIN};
 		for (i = 0; i < template->child_count; i++)
 			watched[2 + i] = (struct pollfd){
 				.fd = template->children[i], .events = POLLIN};
@@ -330,6 +368,7 @@ static _Noreturn void serve_requests(struct template *template)
 				handle_child_exit(template, i);
 		}
 	}
+	exit(0);
 }
 
 /* Without what a scout finds, executions are slower and nothing else: its failure is only told. */
@@ -366,6 +405,7 @@ static _Noreturn void serve(struct template *template)
 	if (!r)
 		r = self_check_measure(TEMPLATE_FD_PROC, &template->warden.data_bytes,
 			&template->warden.address_bytes, &err);
+	fd_close(&template->turn);
 	if (!r)
 		r = check_oneself(template, &err);
 	if (r < 0)
@@ -395,19 +435,21 @@ static int set_up(struct template *template, struct err *err)
 	return r;
 }
 
-/* vivarium-template ranged|single SET... ; started by the master, by nobody else */
+/* vivarium-template ranged|single at-once|in-turn SET... ; started by the master, by nobody else */
 int main(int argc, char **argv)
 {
-	struct template template = {.started_us = clock_now_us()};
+	struct template template = {.started_us = clock_now_us(), .turn = -1};
 	struct err err = {0};
 	int r;
 
-	if (argc < 3 || (strcmp(argv[1], "ranged") != 0 && strcmp(argv[1], "single") != 0)) {
+	if (argc < 4 || (strcmp(argv[1], "ranged") != 0 && strcmp(argv[1], "single") != 0) ||
+		(strcmp(argv[2], "at-once") != 0 && strcmp(argv[2], "in-turn") != 0)) {
 		fprintf(stderr, "vivarium-template is started by vivarium\n");
 		return 2;
 	}
 	template.ranged = strcmp(argv[1], "ranged") == 0;
-	read_sets(&template, argc - 2, argv + 2);
+	template.in_turn = strcmp(argv[2], "in-turn") == 0;
+	read_sets(&template, argc - 3, argv + 3);
 	r = set_up(&template, &err);
 	if (!r)
 		r = start_interpreter(&err);
