@@ -207,7 +207,7 @@ static PyObject *make_module(void)
 	return module;
 }
 
-/* The pending exception as one line in *err. */
+/* The pending exception in *err, which needs no words for its code besides. */
 static int exception(struct err *err, int code, const char *what)
 {
 	PyObject *type, *value, *traceback;
@@ -219,8 +219,11 @@ static int exception(struct err *err, int code, const char *what)
 		text = PyObject_Str(value);
 	if (text)
 		words = PyUnicode_AsUTF8(text);
-	err_set(err, code, "%s: %s: %.120s", what,
-		type ? ((PyTypeObject *)type)->tp_name : "no exception", words ? words : "");
+	if (err) {
+		err->code = code;
+		snprintf(err->text, sizeof(err->text), "%s: %s: %s", what,
+			type ? ((PyTypeObject *)type)->tp_name : "no exception", words ? words : "");
+	}
 	Py_XDECREF(text);
 	Py_XDECREF(type);
 	Py_XDECREF(value);

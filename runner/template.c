@@ -81,6 +81,13 @@ static void report(const struct template *template, bool missing, const char *te
 	message_send(TEMPLATE_FD_CONTROL, &report, sizeof(report), NULL, 0);
 }
 
+static _Noreturn void die_of_set(const struct template *template, const struct err *err)
+{
+	fprintf(stderr, "vivarium-template: library set %s: %s\n",
+		template->set[template->self].name, err->text);
+	exit(1);
+}
+
 static _Noreturn void die(const struct err *err)
 {
 	fprintf(stderr, "vivarium-template: %s\n", err->text);
@@ -216,12 +223,14 @@ static _Noreturn void serve(struct template *template);
 static void report_missing(struct template *template, const char *text)
 {
 	size_t self = template->self, i;
+	char above[64];
 
 	report(template, true, text);
+	snprintf(above, sizeof(above), "it lies on %s", template->set[self].name);
 	for (i = 0; i < template->sets; i++) {
 		if (i != self && strcmp(template->set[i].parent, template->set[self].name) == 0) {
 			template->self = i;
-			report_missing(template, text);
+			report_missing(template, above);
 		}
 	}
 	template->self = self;
@@ -243,7 +252,7 @@ static _Noreturn void run_set(struct template *template)
 		exit(0);
 	}
 	if (r < 0)
-		die(&err);
+		die_of_set(template, &err);
 	serve(template);
 }
 
@@ -409,7 +418,7 @@ static _Noreturn void serve(struct template *template)
 	if (!r)
 		r = check_oneself(template, &err);
 	if (r < 0)
-		die(&err);
+		die_of_set(template, &err);
 	report(template, false, "");
 	serve_requests(template);
 }
@@ -453,10 +462,11 @@ int main(int argc, char **argv)
 	r = set_up(&template, &err);
 	if (!r)
 		r = start_interpreter(&err);
-	if (!r)
-		r = load_set(&template, &err);
 	if (r < 0)
 		die(&err);
+	r = load_set(&template, &err);
+	if (r < 0)
+		die_of_set(&template, &err);
 	close(TEMPLATE_FD_POLICY);
 	close(TEMPLATE_FD_HARNESS);
 	serve(&template);

@@ -38,6 +38,7 @@ class Process:
         self.uids = [int(number) for number in fields["Uid"].split()]
         self.threads = int(fields.get("Threads", 0))
         stat = Path(f"/proc/{pid}/stat").read_text()
+        self.session = int(stat.rpartition(")")[2].split()[3])
         self.start = stat.rpartition(")")[2].split()[19]
 
     @property
@@ -83,11 +84,13 @@ class Tree:
         templates = [p for p in own if p.name == "vivarium-templa"]
         self.dispatcher = self.only(p for p in programs if len(p.namespace_pids) == 3)
         self.workers = [p for p in programs if len(p.namespace_pids) == 2]
-        self.base = self.only(p for p in templates if len(p.namespace_pids) == 2)
+        # a set that has lost its parent becomes the master's child for a moment
+        self.bases = [p for p in templates if len(p.namespace_pids) == 2 and p.session == p.pid]
+        self.base = self.only(self.bases)
         self.wardens = [p for p in templates if p.namespace_pids[2:] == [1]]
         self.sets = [p for p in self.all
                      if p.name == "vivarium-templa" and len(p.namespace_pids) == 2
-                     and p is not self.base]
+                     and p not in self.bases]
         wardens = {p.pid for p in self.wardens}
         self.executions = [p for p in self.all if p.parent in wardens]
 
@@ -107,7 +110,8 @@ class Tree:
     @property
     def service_processes(self):
         """Those that live as long as the service."""
-        return [self.launcher, self.master, self.base, *self.sets, *self.workers, self.dispatcher]
+        return [self.launcher, self.master, *self.bases, *self.sets, *self.workers,
+                self.dispatcher]
 
 
 def eventually(condition, seconds=10, pause=0.05):
@@ -127,7 +131,7 @@ def standing_cells(service):
 
     def look():
         tree = Tree(service)
-        complete = (tree.dispatcher and tree.base and len(tree.wardens) == service.cells
+        complete = (tree.dispatcher and tree.bases and len(tree.wardens) == service.cells
                     and len(tree.executions) == service.cells and not tree.running
                     and len({p.parent for p in tree.executions}) == service.cells)
         return tree if complete else None

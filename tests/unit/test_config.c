@@ -241,6 +241,9 @@ static void test_ranges(void **state)
 		{"tmp_inodes", "16", "1048576", "15", "1048577"},
 		{"cell_executions", "1", "4294967295", "0", "4294967296"},
 		{"cell_age", "1", "4294967.295", "0.999", "4294967.296"},
+		{"template_trees", "0", "16", "-1", "17"},
+		{"template_max_forks", "0", "4294967295", "-1", "4294967296"},
+		{"template_max_age", "0", "4294967.295", "-0.001", "4294967.296"},
 	};
 	struct config config;
 	char text[80];
