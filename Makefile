@@ -60,7 +60,7 @@ TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
 PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
-.PHONY: all programs run tests test test-only test-debian bench fuzz fuzz-run clean \
+.PHONY: all programs run tests test test-only test-debian bench bench-forks fuzz fuzz-run clean \
 	packages-build packages-run packages-test packages-bench packages-fuzz
 
 all: packages-build
@@ -132,6 +132,21 @@ test-debian:
 
 $(BUILD)/fork_limit: tests/bench/fork_limit.c $(filter-out %/template.o %/warden.o %/execution.o %/scout.o,$(TEMPLATE_OBJECTS))
 	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) $(PYTHON_CFLAGS) -o $@ $^ $(PYTHON_LIBS) $(SECCOMP_LIBS) -pie
+
+# How forks scale with processors and template trees, for each of these library sets.
+FORK_SETS = base:sys numpy:numpy pandas:numpy,pandas
+FORK_ROUNDS ?= 20
+
+$(BUILD)/fork_scale: tests/bench/fork_scale.c $(filter-out %/template.o %/warden.o %/execution.o %/scout.o,$(TEMPLATE_OBJECTS))
+	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) $(PYTHON_CFLAGS) -o $@ $^ $(PYTHON_LIBS) $(SECCOMP_LIBS) -pie
+
+bench-forks: packages-run all
+	@$(MAKE) --no-print-directory $(BUILD)/fork_scale
+	@for set in $(FORK_SETS); do \
+		echo "$${set%%:*}"; \
+		$(BUILD)/fork_scale runner/harness.py "runner/samples/$${set%%:*}.py" "$${set#*:}" \
+			"$$(nproc)" $(FORK_ROUNDS) || exit 1; \
+	done
 
 bench: packages-run packages-bench all
 	@$(MAKE) --no-print-directory $(BUILD)/fork_limit

@@ -10,9 +10,10 @@
  * then waits on a socket of its own for requests of workers, and forks a warden for each.
  *
  * Privilege: its own user id, CAP_SETUID, CAP_SETGID and CAP_SETPCAP inside the service's user
- * namespace, to give every cell an id of its own and nothing else. One thread, always. The tree of templates lives and dies as a
- * whole: a set that dies takes the first with it, whom the master replaces. One whose place another
- * tree has taken serves what was asked of it, the sets above first, and ends.
+ * namespace, to give every cell an id of its own and nothing else. One thread, always. The tree of
+ * templates lives and dies as a whole: a set that dies takes the first with it, whom the master
+ * replaces. One whose place another tree has taken serves what was asked of it, the sets above
+ * first, and ends.
  */
 #include "runner/python.h"
 #include "runner/scout.h"
