@@ -78,9 +78,6 @@ static void handle_request(struct exchange *exchange)
 	size_t i;
 
 	exchange->request_id = fcgi_parameter(exchange->fcgi, "REQUEST_ID");
-	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
-	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
-	request_reset(&exchange->request);
 	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
 		if (strcmp(path, routes[i].path) == 0) {
 			handle_by_method(exchange, &routes[i]);
@@ -114,6 +111,15 @@ static int add_thread(struct thread_group *group)
 	return -r;
 }
 
+/* There may be a thousand threads: one that waits must not sit on what its last request took. */
+static void let_go(struct exchange *exchange)
+{
+	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
+	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
+	request_reset(&exchange->request);
+	job_client_reset(&exchange->client);
+}
+
 static void serve_one(struct exchange *exchange, struct thread_group *group)
 {
 	atomic_fetch_add(&group->busy, 1);
@@ -121,6 +127,7 @@ static void serve_one(struct exchange *exchange, struct thread_group *group)
 		add_thread(group); /* a failure leaves requests to the threads there are */
 	handle_request(exchange);
 	fcgi_finish(exchange->fcgi);
+	let_go(exchange);
 	atomic_fetch_sub(&group->busy, 1);
 	atomic_fetch_add(&group->idle, 1);
 }

@@ -25,6 +25,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -42,6 +43,7 @@ enum {
 	RETRY_FIRST_US = 50 * 1000,
 	RETRY_LAST_US = 5 * 1000 * 1000,
 	PROVEN_US = 10 * 1000 * 1000, /* a child that lived so long starts its back-off anew */
+	MAPPED_LEAST_BYTES = 256 * 1024, /* what malloc asks the kernel for by itself */
 	HIGH_FD = 64, /* above every number that the template's descriptors get */
 };
 
@@ -674,6 +676,10 @@ static int begin(struct master *master, struct err *err)
 	sigset_t all;
 	size_t i;
 
+	/* Inherited by dispatcher and workers: what is larger goes back to the kernel when it is
+	 * freed. Else malloc raises its threshold, and every thread keeps its largest answer. */
+	if (!mallopt(M_MMAP_THRESHOLD, MAPPED_LEAST_BYTES))
+		return err_set(err, EINVAL, "set malloc's threshold");
 	master->begun_us = clock_now_us();
 	master->exit_code = -1;
 	master->template.control = master->front.control = -1;
