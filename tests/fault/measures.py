@@ -95,7 +95,8 @@ def assert_same(service, before, growth_kib):
     eventually(lambda: is_same(measure(service), before), 5, pause=0.3)
     after = measure(service)
     for field in COUNTED:
-        assert getattr(after, field) == getattr(before, field), field
+        now, then = getattr(after, field), getattr(before, field)
+        assert now == then, (field, now, then)
     assert after.nginx_descriptors <= before.nginx_descriptors + 2
     grown = {name: after.memory[name] - before.memory[name] for name in before.memory}
     assert max(grown.values()) <= growth_kib, grown
