@@ -60,7 +60,7 @@ TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
 PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
-.PHONY: all programs run tests test test-only test-debian bench fuzz fuzz-run clean \
+.PHONY: all programs run tests test test-only test-debian bench fuzz fuzz-programs fuzz-run clean \
 	packages-build packages-run packages-test packages-bench packages-fuzz
 
 all: packages-build
@@ -146,15 +146,20 @@ FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz: packages-build packages-fuzz
 	@$(MAKE) --no-print-directory MODE=fuzz fuzz-run
 
-fuzz-run: $(FUZZERS:%=build/fuzz/%)
+fuzz-programs: $(FUZZERS:%=$(BUILD)/%)
+
+# What is found grows in $(BUILD)/corpus; a crash belongs into tests/fuzz/corpus, as a test.
+fuzz-run: fuzz-programs
 	@for target in $(FUZZERS); do \
-		mkdir -p build/fuzz/corpus/$$target; \
+		mkdir -p $(BUILD)/corpus/$$target; \
 		echo "  fuzz  $$target for $(FUZZ_SECONDS) s"; \
-		build/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
-			build/fuzz/corpus/$$target tests/fuzz/corpus/$${target#fuzz_} || exit 1; \
+		$(BUILD)/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=$(BUILD)/ $(BUILD)/corpus/$$target \
+			tests/fuzz/corpus/$${target#fuzz_} || exit 1; \
 	done
 
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(LIBRARY)
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.h $(LIBRARY)
+	@echo "  fuzz  $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(FCGI_CFLAGS) -o $@ $< $(LIBRARY) -fsanitize=fuzzer $(LDFLAGS) \
 		$(FCGI_LIBS) $(SECCOMP_LIBS)
 
