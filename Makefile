@@ -4,6 +4,7 @@
 #   make run                 PORT=8080 LISTEN=127.0.0.1 CONF=conf/vivarium.conf
 #   make test                all tests
 #   make bench               against the usual architecture, on this machine
+#   make fuzz, make analyse, make test-asan
 #   make MODE=debug|asan|coverage|fuzz
 #
 # Packages that are missing are installed by apt, where that is allowed (deploy/packages.sh).
@@ -61,7 +62,8 @@ PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
 .PHONY: all programs run tests test test-only test-debian bench fuzz fuzz-programs fuzz-run clean \
-	packages-build packages-run packages-test packages-bench packages-fuzz
+	packages-build packages-run packages-test packages-bench packages-fuzz packages-analyse \
+	analyse analyse-run test-asan
 
 all: packages-build
 	@umask 022 && $(MAKE) --no-print-directory programs
@@ -88,7 +90,7 @@ $(BUILD)/template/%.o: %.c Makefile
 
 -include $(SERVICE_OBJECTS:.o=.d) $(TEMPLATE_OBJECTS:.o=.d)
 
-packages-build packages-run packages-test packages-bench packages-fuzz: packages-%:
+packages-build packages-run packages-test packages-bench packages-fuzz packages-analyse: packages-%:
 	@deploy/packages.sh ensure $*
 
 run: packages-run all
@@ -162,6 +164,44 @@ $(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.h $(LIBRARY)
 	@echo "  fuzz  $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(FCGI_CFLAGS) -o $@ $< $(LIBRARY) -fsanitize=fuzzer $(LDFLAGS) \
 		$(FCGI_LIBS) $(SECCOMP_LIBS)
+
+# --- Analysers: make analyse. No finding of any of the three is left standing.
+
+ANALYSED = $(SANDBOX) $(FCGI_APP) $(RUNNER)
+ANALYSE_FLAGS = $(CPPFLAGS) -std=c17 -pthread $(FCGI_CFLAGS) $(PYTHON_CFLAGS)
+ANALYSES = $(ANALYSED:%=tidy/%) cppcheck $(ANALYSED:%=fanalyzer/%)
+.PHONY: $(ANALYSES)
+
+analyse: packages-build packages-analyse
+	@$(MAKE) --no-print-directory --keep-going --output-sync -j $$(nproc) analyse-run
+
+analyse-run: $(ANALYSES)
+
+# .clang-tidy has the list of checks.
+$(ANALYSED:%=tidy/%): tidy/%: %
+	@echo "  tidy  $<"
+	@clang-tidy --quiet $< -- $(ANALYSE_FLAGS) 2>/dev/null
+
+$(ANALYSED:%=fanalyzer/%): fanalyzer/%: %
+	@echo "  gcc -fanalyzer  $<"
+	@gcc -O2 -fanalyzer -Werror $(ANALYSE_FLAGS) -c -o /dev/null $<
+
+# Of two functions up the analyser does not know any more that what fail() returns is not 0.
+fanalyzer/sandbox/policy.c: ANALYSE_FLAGS += -Wno-analyzer-use-of-uninitialized-value
+
+cppcheck:
+	@echo "  cppcheck"
+	@cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --std=c11 \
+		--library=posix --suppressions-list=tests/source/cppcheck.txt $(CPPFLAGS) \
+		'-DPy_STRINGIFY(x)=""' $(ANALYSED)
+
+# --- Everything under ASan and UBSan: the service, and the tests that start it. The template and
+# what is forked from it is built without: a sanitizer's calls are not in the policy.
+
+test-asan: packages-run packages-test packages-build
+	@umask 022 && $(MAKE) --no-print-directory MODE=asan tests
+	@ASAN_OPTIONS=abort_on_error=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 \
+		VIVARIUM_BUILD="$(abspath build/asan)" $(PYTHON) tests/run.py $(TESTS)
 
 clean:
 	rm -rf build

@@ -246,17 +246,17 @@ static int start(struct service *service, const struct front_setup *setup, struc
 
 int dispatcher_main(const struct front_setup *setup)
 {
-	struct service *service = calloc(1, sizeof(*service));
+	static struct service service; /* its threads outlive this function */
 	struct err err = {0};
-	int r = service ? front_confine(setup, &err) : err_set(&err, ENOMEM, "begin");
+	int r = front_confine(setup, &err);
 
 	if (!r)
-		r = start(service, setup, &err);
-	if (r < 0) {
+		r = start(&service, setup, &err);
+	if (r) {
 		log_line("dispatcher", "%s", err.text);
 		return 1;
 	}
-	r = serve(service);
+	r = serve(&service);
 	if (r < 0 && r != -EPIPE)
 		log_line("dispatcher", "%s", strerror(-r));
 	return r == 0 || r == -EPIPE ? 0 : 1;

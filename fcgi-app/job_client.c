@@ -97,7 +97,8 @@ static int finish(struct job_client *client, struct answer_run *run,
 	run->verdict.template_name[sizeof(run->verdict.template_name) - 1] = '\0';
 	if (run->verdict.kind == VERDICT_OK && !run->result.length)
 		return -EPROTO; /* a value that did not come is no answer */
-	for (i = 0; i < collecting->count; i++)
+	/* where all texts are empty there is no buffer, and nothing to point into */
+	for (i = 0; client->texts.data && i < collecting->count; i++)
 		collecting->places[i].text->data = client->texts.data + collecting->places[i].offset;
 	return 1;
 }
