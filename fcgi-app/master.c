@@ -678,9 +678,9 @@ static int begin(struct master *master, struct err *err)
 	size_t i;
 
 	/* Inherited by dispatcher and workers: what is larger goes back to the kernel when it is
-	 * freed. Else malloc raises its threshold, and every thread keeps its largest answer. */
-	if (!mallopt(M_MMAP_THRESHOLD, MAPPED_LEAST_BYTES))
-		return err_set(err, EINVAL, "set malloc's threshold");
+	 * freed. Else malloc raises its threshold, and every thread keeps its largest answer. A
+	 * malloc that knows no threshold, as a sanitizer's, is no reason not to serve. */
+	(void)mallopt(M_MMAP_THRESHOLD, MAPPED_LEAST_BYTES);
 	master->begun_us = clock_now_us();
 	master->exit_code = -1;
 	master->template.control = master->front.control = -1;
