@@ -4,6 +4,7 @@
 #   make run                 PORT=8080 LISTEN=127.0.0.1 CONF=conf/vivarium.conf
 #   make test                all tests
 #   make bench               against the usual architecture, on this machine; BENCH=--quick
+#   make fuzz, make analyse, make test-asan
 #   make MODE=debug|asan|coverage|fuzz
 #
 # Packages that are missing are installed by apt, where that is allowed (deploy/packages.sh).
@@ -60,8 +61,9 @@ TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
 PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 
 .DELETE_ON_ERROR:
-.PHONY: all programs run tests test test-only test-debian test-vm bench bench-programs bench-forks \
-	fuzz fuzz-run clean packages-build packages-run packages-test packages-bench packages-fuzz
+.PHONY: all programs run tests test test-only test-debian test-vm test-asan test-asan-run bench \
+	bench-programs bench-forks fuzz fuzz-programs fuzz-run analyse analyse-run clean packages-build \
+	packages-run packages-test packages-bench packages-fuzz packages-analyse
 
 all: packages-build
 	@umask 022 && $(MAKE) --no-print-directory programs
@@ -88,7 +90,7 @@ $(BUILD)/template/%.o: %.c Makefile
 
 -include $(SERVICE_OBJECTS:.o=.d) $(TEMPLATE_OBJECTS:.o=.d)
 
-packages-build packages-run packages-test packages-bench packages-fuzz: packages-%:
+packages-build packages-run packages-test packages-bench packages-fuzz packages-analyse: packages-%:
 	@deploy/packages.sh ensure $*
 
 run: packages-run all
@@ -188,17 +190,68 @@ FUZZERS = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 fuzz: packages-build packages-fuzz
 	@$(MAKE) --no-print-directory MODE=fuzz fuzz-run
 
-fuzz-run: $(FUZZERS:%=build/fuzz/%)
+fuzz-programs: $(FUZZERS:%=$(BUILD)/%)
+
+# What is found grows in $(BUILD)/corpus; a crash belongs into tests/fuzz/corpus, as a test.
+fuzz-run: fuzz-programs
 	@for target in $(FUZZERS); do \
-		mkdir -p build/fuzz/corpus/$$target; \
+		mkdir -p $(BUILD)/corpus/$$target; \
 		echo "  fuzz  $$target for $(FUZZ_SECONDS) s"; \
-		build/fuzz/$$target -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 \
-			build/fuzz/corpus/$$target tests/fuzz/corpus/$${target#fuzz_} || exit 1; \
+		$(BUILD)/$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=$(BUILD)/ $(BUILD)/corpus/$$target \
+			tests/fuzz/corpus/$${target#fuzz_} || exit 1; \
 	done
 
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(LIBRARY)
+$(BUILD)/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/fuzz.h $(LIBRARY)
+	@echo "  fuzz  $<"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(FCGI_CFLAGS) -o $@ $< $(LIBRARY) -fsanitize=fuzzer $(LDFLAGS) \
 		$(FCGI_LIBS) $(SECCOMP_LIBS)
+
+# --- Analysers: make analyse. No finding of any of the three is left standing.
+
+ANALYSED = $(SANDBOX) $(FCGI_APP) $(RUNNER)
+ANALYSE_FLAGS = $(CPPFLAGS) -std=c17 -pthread $(FCGI_CFLAGS) $(PYTHON_CFLAGS)
+ANALYSES = $(ANALYSED:%=tidy/%) cppcheck $(ANALYSED:%=fanalyzer/%)
+.PHONY: $(ANALYSES)
+
+analyse: packages-build packages-analyse
+	@$(MAKE) --no-print-directory --keep-going --output-sync -j $$(nproc) analyse-run
+
+analyse-run: $(ANALYSES)
+
+# .clang-tidy has the list of checks.
+$(ANALYSED:%=tidy/%): tidy/%: %
+	@echo "  tidy  $<"
+	@clang-tidy --quiet $< -- $(ANALYSE_FLAGS) 2>/dev/null
+
+$(ANALYSED:%=fanalyzer/%): fanalyzer/%: %
+	@echo "  gcc -fanalyzer  $<"
+	@gcc -O2 -fanalyzer -Werror $(ANALYSE_FLAGS) -c -o /dev/null $<
+
+# Of two functions up the analyser does not know any more that what fail() returns is not 0.
+fanalyzer/sandbox/policy.c: ANALYSE_FLAGS += -Wno-analyzer-use-of-uninitialized-value
+
+cppcheck:
+	@echo "  cppcheck"
+	@cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --std=c11 \
+		--library=posix --suppressions-list=tests/source/cppcheck.txt $(CPPFLAGS) \
+		'-DPy_STRINGIFY(x)=""' $(ANALYSED)
+
+# --- Under ASan and UBSan: the compiled tests, and the service below the tests that start it. The
+# template and what is forked from it is built without: a sanitizer's calls are not in the policy.
+# Leaks are looked for where a process ends by itself; one that is confined cannot be looked into.
+
+test-asan: TESTS = tests/integration
+test-asan: packages-run packages-test packages-build
+	@umask 022 && $(MAKE) --no-print-directory MODE=asan test-asan-run TESTS="$(TESTS)"
+
+test-asan-run: tests
+	@for test in $(C_TESTS) "$(BUILD)/vivarium --check-config --config conf/vivarium.conf"; do \
+		echo "  asan  $$test"; \
+		$$test >$(BUILD)/asan.log 2>&1 || { cat $(BUILD)/asan.log; exit 1; }; \
+	done
+	@ASAN_OPTIONS=detect_leaks=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 \
+		VIVARIUM_BUILD="$(abspath $(BUILD))" $(PYTHON) tests/run.py $(TESTS)
 
 clean:
 	rm -rf build

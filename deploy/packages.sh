@@ -9,7 +9,7 @@
 # needs sh, dpkg and apt, no sudo, no curl. Reads nothing from standard input.
 set -u
 
-groups="build run test bench fuzz debian"
+groups="build run test bench fuzz analyse debian"
 
 # libc6-dev is named because gcc only recommends it.
 build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev libpython3-dev
@@ -18,11 +18,13 @@ build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev li
 run="nginx python3 python3-numpy python3-pandas python3-scipy python3-matplotlib tzdata
 	ca-certificates util-linux"
 
-test="libcmocka-dev python3-pytest clang curl procps strace"
+test="libcmocka-dev python3-pytest clang libclang-rt-dev curl procps strace"
 
 bench="wrk apache2-utils bubblewrap python3-flask gunicorn curl"
 
 fuzz="clang libclang-rt-dev"
+
+analyse="clang-tidy cppcheck"
 
 debian="debootstrap git util-linux"
 
@@ -44,6 +46,7 @@ names() {
 		test) echo $test ;;
 		bench) echo $bench ;;
 		fuzz) echo $fuzz ;;
+		analyse) echo $analyse ;;
 		debian) echo $debian ;;
 		esac
 	done | tr ' ' '\n' | sort -u

@@ -78,9 +78,6 @@ static void handle_request(struct exchange *exchange)
 	size_t i;
 
 	exchange->request_id = fcgi_parameter(exchange->fcgi, "REQUEST_ID");
-	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
-	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
-	request_reset(&exchange->request);
 	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
 		if (strcmp(path, routes[i].path) == 0) {
 			handle_by_method(exchange, &routes[i]);
@@ -114,11 +111,21 @@ static int add_thread(struct thread_group *group)
 	return -r;
 }
 
+/* There may be a thousand threads: one that waits must not sit on what its last request took. */
+static void let_go(struct exchange *exchange)
+{
+	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
+	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
+	request_reset(&exchange->request);
+	job_client_reset(&exchange->client);
+}
+
 static void serve_one(struct exchange *exchange, struct thread_group *group)
 {
 	atomic_fetch_add(&group->busy, 1);
 	handle_request(exchange);
 	fcgi_finish(exchange->fcgi);
+	let_go(exchange);
 	atomic_fetch_sub(&group->busy, 1);
 }
 
@@ -269,17 +276,17 @@ static int start(struct service *service, const struct front_setup *setup, struc
 
 int dispatcher_main(const struct front_setup *setup)
 {
-	struct service *service = calloc(1, sizeof(*service));
+	static struct service service; /* its threads outlive this function */
 	struct err err = {0};
-	int r = service ? front_confine(setup, &err) : err_set(&err, ENOMEM, "begin");
+	int r = front_confine(setup, &err);
 
 	if (!r)
-		r = start(service, setup, &err);
-	if (r < 0) {
+		r = start(&service, setup, &err);
+	if (r) {
 		log_line("dispatcher", "%s", err.text);
 		return 1;
 	}
-	r = serve(service);
+	r = serve(&service);
 	if (r < 0 && r != -EPIPE)
 		log_line("dispatcher", "%s", strerror(-r));
 	return r == 0 || r == -EPIPE ? 0 : 1;

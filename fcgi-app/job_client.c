@@ -97,7 +97,8 @@ static int finish(struct job_client *client, struct answer_run *run,
 	run->verdict.template_name[sizeof(run->verdict.template_name) - 1] = '\0';
 	if (run->verdict.kind == VERDICT_OK && !run->result.length)
 		return -EPROTO; /* a value that did not come is no answer */
-	for (i = 0; i < collecting->count; i++)
+	/* where all texts are empty there is no buffer, and nothing to point into */
+	for (i = 0; client->texts.data && i < collecting->count; i++)
 		collecting->places[i].text->data = client->texts.data + collecting->places[i].offset;
 	return 1;
 }
@@ -142,8 +143,7 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 	struct collecting collecting = {0};
 	int r;
 
-	buffer_reset(&client->out, KEEP_BYTES);
-	buffer_reset(&client->texts, KEEP_BYTES);
+	job_client_reset(client);
 	client->cell_leaves = false;
 	r = write_job(&client->out, request);
 	if (!r)
@@ -162,6 +162,12 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 		if (r <= 0 && r != -EAGAIN)
 			return r ? r : -EPIPE;
 	}
+}
+
+void job_client_reset(struct job_client *client)
+{
+	buffer_reset(&client->out, KEEP_BYTES);
+	buffer_reset(&client->texts, KEEP_BYTES);
 }
 
 void job_client_free(struct job_client *client)

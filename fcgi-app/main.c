@@ -331,10 +331,13 @@ static int run(int argc, char **argv)
 	r = library_sets_parse(options.config.library_sets, &sets, &err);
 	if (!r)
 		r = make_job(&options, argv[optind], &job, &err);
-	if (r < 0)
+	if (r < 0) {
+		request_free(&job.request);
 		return complain(argv[0], err.text);
+	}
 	keep_one_set(&sets, &job.request);
 	r = launch(&setup, &err);
+	request_free(&job.request);
 	if (r < 0)
 		fprintf(stderr, "vivarium: %s\n", err.text);
 	return r < 0 ? EXIT_RUN_INTERNAL : r;

@@ -25,6 +25,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,6 +38,7 @@
 enum {
 	WORKERS_MAX = 64,
 	START_MAX_US = 120 * 1000 * 1000,
+	MAPPED_LEAST_BYTES = 256 * 1024, /* what malloc asks the kernel for by itself */
 };
 
 struct master {
@@ -369,6 +371,10 @@ static int begin(struct master *master, struct err *err)
 	sigset_t all;
 	size_t i;
 
+	/* Inherited by dispatcher and workers: what is larger goes back to the kernel when it is
+	 * freed. Else malloc raises its threshold, and every thread keeps its largest answer. A
+	 * malloc that knows no threshold, as a sanitizer's, is no reason not to serve. */
+	(void)mallopt(M_MMAP_THRESHOLD, MAPPED_LEAST_BYTES);
 	master->base.setup = master->setup;
 	master->base.begun_us = clock_now_us();
 	master->exit_code = -1;
@@ -394,7 +400,7 @@ static int begin(struct master *master, struct err *err)
 
 int master_main(const struct master_setup *setup)
 {
-	struct master *master = calloc(1, sizeof(*master));
+	SCOPE_FREE struct master *master = calloc(1, sizeof(*master));
 	struct err err = {0};
 	int r;
 

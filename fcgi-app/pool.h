@@ -31,8 +31,8 @@ int pool_descriptor(const struct pool *pool);
 /* Takes news from the lanes: cells that got ready, went down, or whose worker died. */
 void pool_handle(struct pool *pool);
 
-/* Connects a cell with its worker; fd becomes the pool's, an older one is given up. */
-void pool_set_lane(struct pool *pool, size_t cell, int fd);
+/* Connects a cell, by its index, with its worker; fd becomes the pool's, an older one is given up. */
+void pool_set_lane(struct pool *pool, size_t index, int fd);
 
 /*
  * Waits for an idle cell until deadline_us (CLOCK_MONOTONIC), while client_fd (-1: none) shows no

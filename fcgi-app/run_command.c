@@ -94,7 +94,7 @@ int run_command_front(const struct front_setup *setup)
 	struct job_client client = {0};
 	struct answer_run run = {.request = &setup->job->request, .request_id = "run"};
 	struct err err = {0};
-	int lane, r = front_confine(setup, &err);
+	int lane = -1, r = front_confine(setup, &err);
 
 	if (r < 0) {
 		log_line("run", "%s", err.text);

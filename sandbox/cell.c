@@ -26,6 +26,7 @@ enum {
 	RETRY_FIRST_US = 20 * 1000,
 	RETRY_LAST_US = 5 * 1000 * 1000,
 	LANE_MAX_BYTES = JOB_MAX_BYTES,
+	LANE_KEEP_BYTES = 64 * 1024, /* memory that an idle cell keeps for the next job or answer */
 	CHANNEL_MAX_BYTES = RESULT_MAX_BYTES + 64 * 1024,
 	LAST_READS = 2 * CHANNEL_MAX_BYTES / (64 * 1024), /* orphans may write for ever */
 	DRAIN_READS = 4, /* 64 KiB each: what a pipe holds, and some that comes meanwhile */
@@ -141,8 +142,10 @@ static void act_fork(struct cell *cell)
 
 static void flush_lane(struct cell *cell)
 {
-	if (cell_source_flush(cell, CELL_SOURCE_LANE, &cell->lane_out) < 0)
-		buffer_reset(&cell->lane_out, 0); /* the end of the lane is seen when it is read */
+	/* after an error, too: the end of the lane is seen when it is read */
+	if (cell_source_flush(cell, CELL_SOURCE_LANE, &cell->lane_out) < 0 ||
+		!cell->lane_out.length)
+		buffer_reset(&cell->lane_out, LANE_KEEP_BYTES);
 }
 
 static const char *template_name(const struct cell *cell)
@@ -411,6 +414,8 @@ static void handle_lane(struct cell *cell, uint32_t events)
 	}
 	if (r <= 0)
 		drop_lane(cell);
+	else if (cell->lane_in.start == cell->lane_in.in.length)
+		frame_reader_reset(&cell->lane_in, LANE_KEEP_BYTES);
 }
 
 /* --- the channel: every byte hostile once a job runs --------------------------------------- */

@@ -4,14 +4,17 @@
 #include <stdio.h>
 #include <string.h>
 
-int err_set(struct err *err, int code, const char *format, ...)
+int err_fill(struct err *err, int code, const char *format, ...)
 {
-	const char *known = strerrordesc_np(code);
+	const char *known;
 	va_list arguments;
 	size_t used;
 
+	if (code <= 0)
+		code = EIO;
 	if (!err)
 		return -code;
+	known = strerrordesc_np(code);
 	err->code = code;
 	va_start(arguments, format);
 	vsnprintf(err->text, sizeof(err->text), format, arguments);

@@ -22,7 +22,7 @@ int message_send(int socket, const void *message, size_t size, const int *fds, s
 		memset(&control, 0, sizeof(control));
 		header.msg_control = &control;
 		header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
-		rights = CMSG_FIRSTHDR(&header);
+		rights = &control.header; /* as CMSG_FIRSTHDR, and certainly there */
 		rights->cmsg_level = SOL_SOCKET;
 		rights->cmsg_type = SCM_RIGHTS;
 		rights->cmsg_len = CMSG_LEN(sizeof(int) * count);

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <sys/resource.h>
 
-static const uint64_t MIB = 1024 * 1024;
+static const uint64_t MIB = UINT64_C(1024) * 1024;
 
 struct row {
 	int resource;
@@ -33,7 +33,7 @@ int rlimits_set_cell(const struct rlimits_cell *limits, struct err *err)
 		{RLIMIT_NOFILE, limits->open_files, "RLIMIT_NOFILE"},
 		{RLIMIT_NPROC, limits->processes, "RLIMIT_NPROC"},
 		{RLIMIT_STACK, limits->stack_mib * MIB, "RLIMIT_STACK"},
-		{RLIMIT_MEMLOCK, 64 * 1024, "RLIMIT_MEMLOCK"},
+		{RLIMIT_MEMLOCK, UINT64_C(64) * 1024, "RLIMIT_MEMLOCK"},
 		{RLIMIT_MSGQUEUE, 0, "RLIMIT_MSGQUEUE"},
 		{RLIMIT_SIGPENDING, 256, "RLIMIT_SIGPENDING"},
 		{RLIMIT_LOCKS, 256, "RLIMIT_LOCKS"},

@@ -363,8 +363,8 @@ uint64_t tree_tmp_used_bytes(const struct tree_tmp *tmp)
 
 bool tree_tmp_untouched(const struct tree_tmp *tmp)
 {
-	struct timespec changed;
-	uint64_t files_free, blocks_free;
+	struct timespec changed = {0};
+	uint64_t files_free = 0, blocks_free = 0;
 
 	if (!tmp->mounted || look(&changed, &files_free, &blocks_free) < 0)
 		return false;
@@ -374,7 +374,7 @@ bool tree_tmp_untouched(const struct tree_tmp *tmp)
 
 void tree_tmp_settle(const struct tree_tmp *tmp)
 {
-	const struct timespec tick = {.tv_nsec = 500 * 1000};
+	const struct timespec tick = {.tv_nsec = 500000};
 	struct timespec now;
 	int turns;
 

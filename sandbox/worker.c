@@ -44,7 +44,7 @@ struct worker {
 	struct cell_source master, scale; /* told apart by having no cell */
 };
 
-#define FOR_EACH_CELL(worker, i) for (i = 0; i < (worker)->setup->cells; i++)
+#define FOR_EACH_CELL(worker, i) for ((i) = 0; (i) < (worker)->setup->cells; (i)++)
 
 static int confine(const struct worker_setup *setup, struct err *err)
 {
@@ -272,7 +272,7 @@ static int serve(struct worker *worker)
 
 int worker_main(const struct worker_setup *setup)
 {
-	struct worker *worker = calloc(1, sizeof(*worker));
+	SCOPE_FREE struct worker *worker = calloc(1, sizeof(*worker));
 	struct err err = {0};
 	int r = worker ? 0 : err_set(&err, ENOMEM, "begin");
 
@@ -286,7 +286,7 @@ int worker_main(const struct worker_setup *setup)
 		init_cells(worker);
 		r = watch_others(worker, &err);
 	}
-	if (r < 0) {
+	if (r) {
 		log_line("worker", "%u: %s", setup->number, err.text);
 		return 1;
 	}

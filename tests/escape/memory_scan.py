@@ -1,6 +1,7 @@
 # Part of an attack: finds words in all memory of its own process, without /proc.
 #
-# Words come reversed and memory is searched reversed, so that the search does not find itself.
+# Words come reversed and memory is searched reversed, so that the search does not find itself;
+# what was reversed is wiped at once, for the words as they come would then read forwards.
 # Which pages can be read is asked of write(2), which says EFAULT where a read would be a fault.
 import gc
 
@@ -17,9 +18,13 @@ def is_mapped(address):
     return LIBC.mincore(address, PAGE, STATES) == 0
 
 
-def page_of(address):
-    """The bytes of a page, or None where reading is not allowed."""
-    return os.read(READING, PAGE) if LIBC.write(WRITING, address, PAGE) == PAGE else None
+TEXT = bytearray(64 + PAGE)  # the end of the page before, and a page
+PLACE = memoryview(TEXT)[64:]
+
+
+def read_page(address):
+    """Puts a page into its place; False where reading is not allowed."""
+    return LIBC.write(WRITING, address, PAGE) == PAGE and os.readv(READING, [PLACE]) == PAGE
 
 
 def seeds():
@@ -57,15 +62,16 @@ def pages():
 
 def scan(backward_words):
     """How often each word was seen, and how many bytes were looked at."""
-    counts, size, before, last = dict.fromkeys(backward_words, 0), 0, b"", None
+    words = [word.encode() for word in backward_words]
+    counts, size, end, last = [0] * len(words), 0, bytes(64), None
     for number in sorted(set(pages())):
-        content = page_of(number * PAGE)
-        if content is None:
+        if not read_page(number * PAGE):
             continue
         size += PAGE
-        text = (before[-64:] if last == number - 1 else b"") + content
-        before, last = content, number
-        text = text[::-1]
-        for word in backward_words:
-            counts[word] += text.count(word.encode())
-    return [counts[word] for word in backward_words], size
+        TEXT[:64] = end if last == number - 1 else bytes(64)
+        end, last = bytes(TEXT[-64:]), number
+        TEXT.reverse()
+        for index, word in enumerate(words):
+            counts[index] += TEXT.count(word)
+        TEXT[:] = bytes(len(TEXT))
+    return counts, size

@@ -14,6 +14,17 @@ static void test_text_and_code(void **state)
 	assert_string_equal(err.text, "open /tmp/x (7): No such file or directory");
 }
 
+/* A short write leaves errno as it was, maybe 0: a failure all the same. */
+static void test_no_code_is_a_failure(void **state)
+{
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(err_set(&err, 0, "write"), -EIO);
+	assert_int_equal(err.code, EIO);
+	assert_int_equal(err_set(NULL, 0, "write"), -EIO);
+}
+
 static void test_nobody_listens(void **state)
 {
 	(void)state;
@@ -67,6 +78,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text_and_code),
+		cmocka_unit_test(test_no_code_is_a_failure),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_last_one_stands),
 		cmocka_unit_test(test_empty_text),
