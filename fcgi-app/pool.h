@@ -31,7 +31,7 @@ int pool_descriptor(const struct pool *pool);
 /* Takes news from the lanes: cells that got ready, went down, or whose worker died. */
 void pool_handle(struct pool *pool);
 
-/* Connects a cell, by its index, with its worker; fd becomes the pool's, an older one is given up. */
+/* Connects a cell, by index, with its worker; fd becomes the pool's, an older one is given up. */
 void pool_set_lane(struct pool *pool, size_t index, int fd);
 
 /*

@@ -130,7 +130,7 @@ class Neighbourhood:
         return answers
 
     def assert_quiet(self):
-        """Nothing is left: of processes, threads, mounts, files, descriptors, namespaces, memory."""
+        """Nothing is left: processes, threads, mounts, files, descriptors, namespaces, memory."""
         after = Caller(self.ask_health)
         time.sleep(0.1)
         after.finish(HEALTH_MEDIAN_S)

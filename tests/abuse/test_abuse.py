@@ -488,7 +488,8 @@ def main():
                 os.write(1 + i % 2, b"x" * 65536)
     time.sleep(0.7)
     return "own"
-""", check=lambda data: data["result"] == "own" and len(data["stdout"]) == len(data["stderr"]) == MIB),
+""", check=lambda data: data["result"] == "own" and
+        len(data["stdout"]) == len(data["stderr"]) == MIB),
     "the value": Abuse("def main():\n    return 'x' * (200 << 20)", "result_too_large",
                        fields={"memory": 1024, "timeout": 20}),
     "the exception": Abuse("def main():\n    raise ValueError('x' * (50 << 20))", "exception",

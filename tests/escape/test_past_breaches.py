@@ -83,8 +83,9 @@ def main():
 
 OPTIONS = {"enable_network": True, "network": True, "net": "host", "allow_network": "1",
            "internet": True, "privileged": True, "isolation": "none", "sandbox": False,
-           "seccomp": False, "user": "root", "uid": 0, "mounts": ["/:/host"], "volumes": ["/:/host"],
-           "enable_per_process_and_thread_time_limit": True, "compiler_options": "; id"}
+           "seccomp": False, "user": "root", "uid": 0, "mounts": ["/:/host"],
+           "volumes": ["/:/host"], "enable_per_process_and_thread_time_limit": True,
+           "compiler_options": "; id"}
 
 
 def test_request_option_that_turns_the_network_on(service):
@@ -154,7 +155,7 @@ def places_on_disk(service):
 
 
 def test_code_left_readable_on_disk(make_service):
-    """Neither while it runs nor afterwards; a body too large for nginx's memory is nginx's alone."""
+    """Neither during the run nor after; a body too large for nginx's memory is nginx's alone."""
     service = make_service(workers=1, cells_per_worker=1, library_sets="base")
     mark = "mark" + secrets.token_hex(12)
     script = f"import time\ndef main():\n    time.sleep(1.5)\n    return '{mark}'\n"

@@ -1,8 +1,8 @@
 """No execution finds a trace of another, of a request, or of the service's own settings.
 
 A thousand executions carry a mark everywhere a request can. Then executions of every library set
-search all memory they can read, and, seen from the host, all memory of templates, wardens and parked
-executions is searched as well: what those hold, every later script could read.
+search all memory they can read; and all memory of templates, wardens and parked executions is
+searched from the host, for what those hold every later script could read.
 """
 
 import concurrent.futures
