@@ -61,7 +61,9 @@ class Measures:
                                      if name.startswith("nginx_workers"))
         # it makes threads as they are needed, keeps them, and each has a descriptor of its own
         self.descriptors["dispatcher"] -= tree.dispatcher.threads
-        self.descriptors["dispatcher"] -= count_kept_connections(tree.dispatcher.pid)
+        kept = count_kept_connections(tree.dispatcher.pid)
+        self.descriptors["dispatcher"] -= kept
+        self.nginx_descriptors -= kept
         self.mounts = {name: count_mounts(p.pid) for name, p in named.items()}
         self.memory = {name: private_kib(p.pid) for name, p in named.items()}
         # the shell that watches them waits with a "sleep"
