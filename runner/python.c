@@ -280,25 +280,25 @@ static int initialise(struct err *err)
 	return 0;
 }
 
-int python_start(const char *harness, size_t length, struct err *err)
+int python_start(struct err *err)
 {
-	PyObject *source = NULL, *code = NULL;
-	int r;
-
 	set_environment();
 	if (PyImport_AppendInittab("_vivarium", make_module) < 0)
 		return err_set(err, ENOMEM, "register _vivarium");
-	r = initialise(err);
-	if (r < 0)
-		return r;
-	source = PyBytes_FromStringAndSize(harness, (Py_ssize_t)length);
-	if (source)
-		code = Py_CompileString(PyBytes_AS_STRING(source), "<vivarium>", Py_file_input);
+	return initialise(err);
+}
+
+int python_load(const char *name, const char *source, struct err *err)
+{
+	PyObject *code = Py_CompileString(source, "<vivarium>", Py_file_input);
+	char full_name[64];
+
+	snprintf(full_name, sizeof(full_name), "_vivarium_%s", name);
+	Py_CLEAR(harness_module);
 	if (code)
-		harness_module = PyImport_ExecCodeModule("_vivarium_harness", code);
+		harness_module = PyImport_ExecCodeModule(full_name, code);
 	Py_XDECREF(code);
-	Py_XDECREF(source);
-	return harness_module ? 0 : exception(err, EIO, "load the harness");
+	return harness_module ? 0 : exception(err, EIO, full_name);
 }
 
 int python_import(const char *modules, struct err *err)

@@ -11,11 +11,17 @@
 const char *python_name(void);
 
 /*
- * Starts the interpreter, isolated from environment and user, and loads the harness from
- * length bytes of source. Sets the environment variables scripts see. Returns 0 or -EIO, with
- * the exception in *err.
+ * Starts the interpreter, isolated from environment and user. Sets the environment variables
+ * scripts see. Returns 0 or a negative errno, with the reason in *err.
  */
-int python_start(const char *harness, size_t length, struct err *err);
+int python_start(struct err *err);
+
+/*
+ * Loads one of our own modules from its source, NUL-terminated text; others import it as
+ * "_vivarium_NAME". The one that is loaded last is the harness, which all that follows calls.
+ * Returns 0 or -EIO, with the exception in *err.
+ */
+int python_load(const char *name, const char *source, struct err *err);
 
 /*
  * Imports the comma-separated modules. Returns 0, -ENOENT when one is not installed (its name in

@@ -2,12 +2,15 @@
  * The physical limit: what a bare fork, exit and wait of the warm interpreter costs, with no jail,
  * no script and nobody to answer to.
  *
- * fork_limit HARNESS SAMPLE MODULES COUNT: warms the interpreter as the template does, forks COUNT
+ * fork_limit RUNNER SAMPLE MODULES COUNT: with the folder runner/ and a sample in it, warms the interpreter as the template does, forks COUNT
  * times, one after the other, and prints wall-clock and CPU microseconds of each as JSON lists.
  */
+#include "runner/modules.h"
 #include "runner/python.h"
 #include "sandbox/clock.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -15,23 +18,8 @@
 #include <unistd.h>
 
 enum {
-	TEXT_MAX_BYTES = 1 << 20,
 	COUNT_MAX = 100000,
 };
-
-static char *read_file(const char *path, size_t *length)
-{
-	FILE *file = fopen(path, "re");
-	char *text = file ? calloc(1, TEXT_MAX_BYTES) : NULL;
-
-	if (!text) {
-		perror(path);
-		exit(1);
-	}
-	*length = fread(text, 1, TEXT_MAX_BYTES - 1, file);
-	fclose(file);
-	return text;
-}
 
 static uint64_t cpu_us(int who)
 {
@@ -45,10 +33,10 @@ static uint64_t cpu_us(int who)
 static void warm(char **argv)
 {
 	struct err err = {0};
-	size_t harness_bytes, sample_bytes;
-	char *harness = read_file(argv[1], &harness_bytes);
-	char *sample = read_file(argv[2], &sample_bytes);
-	int r = python_start(harness, harness_bytes, &err);
+	size_t sample_bytes;
+	int runner = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char *sample = modules_read_text(runner, argv[2], &sample_bytes);
+	int r = sample ? modules_load(runner, &err) : err_set(&err, errno, "read %s", argv[2]);
 
 	if (!r)
 		r = python_import(argv[3], &err);
@@ -69,7 +57,7 @@ int main(int argc, char **argv)
 	pid_t pid;
 
 	if (count < 1 || count > COUNT_MAX) {
-		fprintf(stderr, "usage: fork_limit HARNESS SAMPLE MODULES COUNT\n");
+		fprintf(stderr, "usage: fork_limit RUNNER SAMPLE MODULES COUNT\n");
 		return 2;
 	}
 	warm(argv);

@@ -1,0 +1,77 @@
+"""A value as JSON, strictly: what json.dumps makes of it, or a failure."""
+
+import sys
+from json import JSONEncoder
+
+import _vivarium
+from _vivarium_failures import (Outcome, describe_exception, message_of, script_line, traceback_of,
+                                type_name_of)
+
+
+def _plain_scalar(value):
+    """A numpy scalar as the number or boolean it stands for; TypeError for anything else."""
+    numpy = sys.modules.get("numpy")
+    if numpy and isinstance(value, numpy.generic):
+        if isinstance(value, numpy.bool_):
+            return bool(value)
+        if isinstance(value, numpy.floating):
+            return float(value)
+        if isinstance(value, numpy.integer) and not isinstance(value, numpy.timedelta64):
+            return int(value)
+    raise TypeError("Object of type %s is not JSON serializable" % type_name_of(value))
+
+
+def _plain_key(key):
+    try:
+        return _plain_scalar(key)
+    except TypeError:
+        raise TypeError("keys must be str, int, float, bool or None, not "
+                        + type_name_of(key)) from None
+
+
+def _plain_keys(value):
+    """A copy in which keys that are numpy scalars are plain; the rest is shared."""
+    if isinstance(value, dict):
+        copy = {}
+        for key, item in value.items():
+            if not isinstance(key, (str, int, float, type(None))):
+                key = _plain_key(key)
+            item = _plain_keys(item)
+            if key in copy:
+                raise ValueError("keys that are equal in JSON: %r" % (key,))
+            copy[key] = item
+        return copy
+    if isinstance(value, (list, tuple)):
+        return [_plain_keys(item) for item in value]
+    return value
+
+
+_ENCODER = JSONEncoder(allow_nan=False, default=_plain_scalar)
+
+
+def _dumps(value):
+    try:
+        return _ENCODER.encode(value)
+    except TypeError as error:
+        if "numpy" not in sys.modules or not str(error).startswith("keys must be"):
+            raise
+    return _ENCODER.encode(_plain_keys(value))
+
+
+def encode_strict(value, entry):
+    _vivarium.spare_memory()
+    try:
+        text = _dumps(value).encode("ascii")
+        wrong = _vivarium.scan(text)
+        if wrong is None:
+            return Outcome(value=text)
+        error = ValueError(wrong)
+    except MemoryError as failure:
+        return describe_exception(failure)
+    except BaseException as failure:
+        error = failure
+    what = "Return value of '%s'" % entry if entry is not None else "Value of the last expression"
+    return Outcome(_vivarium.NOT_JSON, type_name=type_name_of(error),
+                   error="%s: %s is not JSON serializable: %s" % (
+                       type_name_of(error), what, message_of(error)),
+                   line=script_line(error), traceback_text=traceback_of(error))
