@@ -1,4 +1,4 @@
-"""A value as JSON, strictly: what json.dumps makes of it, or a failure."""
+"""A value as JSON: strictly what json.dumps makes of it, or, rich, what rich.py makes of it first."""
 
 import sys
 from json import JSONEncoder
@@ -6,6 +6,7 @@ from json import JSONEncoder
 import _vivarium
 from _vivarium_failures import (Outcome, describe_exception, message_of, script_line, traceback_of,
                                 type_name_of)
+from _vivarium_rich import plain
 
 
 def _plain_scalar(value):
@@ -58,18 +59,28 @@ def _dumps(value):
     return _ENCODER.encode(_plain_keys(value))
 
 
-def encode_strict(value, entry):
+def _scanned(text):
+    """The text, once it is sure that a client can read it."""
+    wrong = _vivarium.scan(text)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return text
+
+
+def encode(value, entry, rich):
+    """The value as JSON in an Outcome, or the failure to write it."""
     _vivarium.spare_memory()
     try:
-        text = _dumps(value).encode("ascii")
-        wrong = _vivarium.scan(text)
-        if wrong is None:
-            return Outcome(value=text)
-        error = ValueError(wrong)
-    except MemoryError as failure:
-        return describe_exception(failure)
-    except BaseException as failure:
-        error = failure
+        if rich:
+            value = plain(value)
+        return Outcome(value=_scanned(_dumps(value).encode("ascii")))
+    except MemoryError as error:
+        return describe_exception(error)
+    except BaseException as error:
+        return _not_json(error, entry)
+
+
+def _not_json(error, entry):
     what = "Return value of '%s'" % entry if entry is not None else "Value of the last expression"
     return Outcome(_vivarium.NOT_JSON, type_name=type_name_of(error),
                    error="%s: %s is not JSON serializable: %s" % (

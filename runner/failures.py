@@ -9,6 +9,7 @@ import traceback
 import _vivarium
 
 SCRIPT_FILE = "script.py"
+WORKING_DIRECTORY = "/tmp"
 
 FAILURE_HEADER = struct.Struct("=IiiIIIQ")
 
@@ -46,12 +47,12 @@ def message_of(error):
         return "<unprintable %s object>" % type_name_of(error)
 
 
-def _one_line(text):
+def one_line(text):
     return "".join(c if c.isprintable() or ord(c) > 0x9f and c not in "\u2028\u2029" else " "
                    for c in text[:8192])
 
 
-def _named(error):
+def named(error):
     message = message_of(error)
     name = type_name_of(error)
     return "%s: %s" % (name, message) if message else name
@@ -67,12 +68,17 @@ def script_line(error):
     return line
 
 
+def _is_own(file_name):
+    """Whether a frame's file is the script, or a module that came with it or that it wrote."""
+    return file_name == SCRIPT_FILE or file_name.startswith(WORKING_DIRECTORY + "/")
+
+
 def _keep_script_frames(summary, seen):
     """Drops the frames that are not the script's from an exception and all it came from."""
     if summary is None or id(summary) in seen:
         return
     seen.add(id(summary))
-    frames = [frame for frame in summary.stack if frame.filename == SCRIPT_FILE]
+    frames = [frame for frame in summary.stack if _is_own(frame.filename)]
     summary.stack = traceback.StackSummary.from_list(frames)
     for other in (summary.__cause__, summary.__context__, *(summary.exceptions or ())):
         _keep_script_frames(other, seen)
@@ -94,9 +100,9 @@ def _plain_traceback(error):
     """Without what the exception came from, for one that raises when it is asked."""
     try:
         stack = [frame for frame in traceback.extract_tb(_frames(error))
-                 if frame.filename == SCRIPT_FILE]
+                 if _is_own(frame.filename)]
         return _head_and_tail("Traceback (most recent call last):\n"
-                              + "".join(traceback.format_list(stack)) + _named(error) + "\n")
+                              + "".join(traceback.format_list(stack)) + named(error) + "\n")
     except BaseException:
         return ""
 
@@ -112,7 +118,7 @@ def _head_and_tail(text):
 
 
 def describe_syntax(error):
-    return Outcome(_vivarium.SYNTAX, error="Syntax error in script: " + _named(error),
+    return Outcome(_vivarium.SYNTAX, error="Syntax error in script: " + named(error),
                    type_name=type_name_of(error), line=getattr(error, "lineno", 0) or 0,
                    traceback_text=traceback_of(error))
 
@@ -142,7 +148,7 @@ def describe_exception(error):
     name, asked = type_name_of(error), 0
     if isinstance(error, MemoryError):
         name, asked = "MemoryError", _asked_bytes(error)
-    return Outcome(_vivarium.EXCEPTION, error=_named(error), type_name=name,
+    return Outcome(_vivarium.EXCEPTION, error=named(error), type_name=name,
                    line=script_line(error), traceback_text=traceback_of(error), asked_bytes=asked)
 
 
@@ -157,7 +163,7 @@ def _asked_bytes(error):
 def stack_text(frame):
     """Where a thread stands, as the payload of a FRAME_TRACEBACK."""
     frames = [(f, line) for f, line in traceback.walk_stack(frame)
-              if f.f_code.co_filename == SCRIPT_FILE]
+              if _is_own(f.f_code.co_filename)]
     frames.reverse()
     lines = traceback.StackSummary.extract(iter(frames)).format()
     text = "Traceback (most recent call last):\n" + "".join(lines)
@@ -171,8 +177,8 @@ def clip(text, limit):
 
 
 def send_failure(outcome):
-    type_name = clip(_one_line(outcome.type_name), _vivarium.ERROR_TYPE_MAX_BYTES)
-    error = clip(_one_line(outcome.error), _vivarium.ERROR_TEXT_MAX_BYTES)
+    type_name = clip(one_line(outcome.type_name), _vivarium.ERROR_TYPE_MAX_BYTES)
+    error = clip(one_line(outcome.error), _vivarium.ERROR_TEXT_MAX_BYTES)
     trace = clip(outcome.traceback_text, _vivarium.TRACEBACK_MAX_BYTES)
     header = FAILURE_HEADER.pack(outcome.kind, outcome.line, outcome.exit_code,
                                  len(type_name), len(error), len(trace),

@@ -21,9 +21,12 @@ import types
 import _random
 import _vivarium
 import _vivarium_fork_hooks as fork_hooks
-from _vivarium_encoding import encode_strict
-from _vivarium_failures import (SCRIPT_FILE, Outcome, describe_exception, describe_exit,
-                                describe_no_entry, describe_syntax, send_failure, stack_text)
+from _vivarium_encoding import encode
+from _vivarium_failures import (SCRIPT_FILE, WORKING_DIRECTORY, Outcome, describe_exception,
+                                describe_exit, describe_no_entry, describe_syntax, send_failure,
+                                stack_text)
+from _vivarium_inputs import apply_inputs
+from _vivarium_leavings import send_figures, send_files
 
 PACKAGES = "/usr/lib/python3/dist-packages"
 
@@ -36,7 +39,7 @@ def prepare():
     site.setcopyright()
     site.sethelper()
     sys.path.append(PACKAGES)
-    sys.path.append("/tmp")
+    sys.path.append(WORKING_DIRECTORY)
     sys.argv = [SCRIPT_FILE]
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
@@ -121,7 +124,7 @@ def wake():
         modules["_ssl"].RAND_add(os.urandom(32), 32.0)
     if "tempfile" in modules:
         modules["tempfile"]._name_sequence = None
-    os.chdir("/tmp")
+    os.chdir(WORKING_DIRECTORY)
 
 
 def _reseed_random(generator):
@@ -132,7 +135,7 @@ def _reseed_random(generator):
 
 # --- running a script -----------------------------------------------------------------------------
 
-def execute(source, entry):
+def execute(source, entry, flags=0, given=None):
     """Compiles and runs the script, calls its entry; returns an Outcome, whatever happens."""
     if source.startswith("\ufeff"):
         source = source[1:]
@@ -143,7 +146,10 @@ def execute(source, entry):
     except BaseException as error:
         return describe_syntax(error)
     module = _make_module(entry)
+    arguments, named = (), {}
     try:
+        if given:
+            arguments, named = apply_inputs(given)
         exec(body, module.__dict__)
         if entry is None:
             value = eval(last, module.__dict__) if last else None
@@ -151,7 +157,7 @@ def execute(source, entry):
             main = module.__dict__.get(entry)
             if not callable(main):
                 return describe_no_entry(entry)
-            value = main()
+            value = main(*arguments, **named)
         if isinstance(value, types.CoroutineType):
             import asyncio
             value = asyncio.run(value)
@@ -159,7 +165,7 @@ def execute(source, entry):
         return describe_exit(error)
     except BaseException as error:
         return describe_exception(error)
-    return encode_strict(value, entry)
+    return encode(value, entry, flags & _vivarium.FLAG_RICH)
 
 
 def _compile(source, entry):
@@ -187,22 +193,38 @@ def _make_module(entry):
 
 # --- speaking to the worker -----------------------------------------------------------------------
 
-def run(source, entry):
-    """Runs the job and sends everything there is to say about it."""
+def run(source, entry, flags, given):
+    """Runs the job and sends everything there is to say about it.
+
+    given: what came beside script and entry, by name, as JSON in bytes; or None.
+    """
+    outputs = given and given.get("outputs")
     try:
-        outcome = execute(source.decode(), entry)
+        outcome = execute(source.decode(), entry, flags, given)
     except MemoryError:  # once more, while the first failure was put into words
         outcome = Outcome(_vivarium.EXCEPTION, error="MemoryError", type_name="MemoryError")
     if outcome.kind is not None:
         _flush()
+        send_files(outputs)
         send_failure(outcome)
-    elif _has_work_left():
-        _vivarium.send(_vivarium.FRAME_RESULT, outcome.value)
-        _finish()
     else:
-        _finish()
-        _vivarium.send(_vivarium.FRAME_RESULT, outcome.value)
+        if flags & _vivarium.FLAG_FIGURES:
+            send_figures()
+        _send_value(outcome.value, outputs)
     _vivarium.send(_vivarium.FRAME_DONE, b"")
+
+
+def _send_value(value, outputs):
+    """The value last, unless threads are to have their time after it, and to write files in it."""
+    if not _has_work_left():
+        _finish()
+        send_files(outputs)
+        _vivarium.send(_vivarium.FRAME_RESULT, value)
+        return
+    send_files(outputs)
+    _vivarium.send(_vivarium.FRAME_RESULT, value)
+    _finish()
+    send_files(outputs)
 
 
 def _has_work_left():

@@ -12,7 +12,10 @@
 static const char *const names[] = {
 	"fork_hooks", /* before all that asks for such hooks */
 	"failures",
+	"rich",
 	"encoding",
+	"inputs",
+	"leavings",
 	"harness", /* what python.c calls */
 };
 

@@ -3,13 +3,15 @@
 #include <Python.h>
 
 #include "runner/python.h"
+
+#include "runner/channel.h"
+#include "runner/outputs.h"
 #include "sandbox/frame.h"
 #include "sandbox/job.h"
 #include "sandbox/json_scan.h"
 
 #include <malloc.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static PyObject *harness_module;
@@ -25,39 +27,9 @@ const char *python_name(void)
 	return "python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION);
 }
 
-/* Writes all parts to the channel; the socket is blocking and the worker always drains it. */
-static int send_all(const struct frame_header *header, const char *payload)
-{
-	struct iovec parts[2] = {{.iov_base = (void *)header, .iov_len = sizeof(*header)},
-		{.iov_base = (void *)payload, .iov_len = header->length}};
-	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-	size_t left = sizeof(*header) + header->length;
-	ssize_t n;
-
-	while (left) {
-		n = sendmsg(channel_fd, &message, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		left -= (size_t)n;
-		while (message.msg_iovlen && (size_t)n >= message.msg_iov->iov_len) {
-			n -= (ssize_t)message.msg_iov->iov_len;
-			message.msg_iov++;
-			message.msg_iovlen--;
-		}
-		if (message.msg_iovlen) {
-			message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + n;
-			message.msg_iov->iov_len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 /* send(type, payload): one frame. */
 static PyObject *vivarium_send(PyObject *self, PyObject *arguments)
 {
-	struct frame_header header;
 	const char *payload;
 	Py_ssize_t length;
 	unsigned type;
@@ -66,15 +38,35 @@ static PyObject *vivarium_send(PyObject *self, PyObject *arguments)
 	(void)self;
 	if (!PyArg_ParseTuple(arguments, "Iy#", &type, &payload, &length))
 		return NULL;
-	header = (struct frame_header){.type = type, .length = (uint32_t)length};
 	Py_BEGIN_ALLOW_THREADS
-	r = send_all(&header, payload);
+	r = channel_send(channel_fd, (enum frame_type)type, payload, (size_t)length);
 	Py_END_ALLOW_THREADS
 	if (r < 0) {
 		errno = -r;
 		return PyErr_SetFromErrno(PyExc_OSError);
 	}
 	Py_RETURN_NONE;
+}
+
+/* send_file(path, most): one output file; its size, which was not sent if it is over most. */
+static PyObject *vivarium_send_file(PyObject *self, PyObject *arguments)
+{
+	unsigned long long most;
+	const char *path;
+	uint64_t size;
+	int r;
+
+	(void)self;
+	if (!PyArg_ParseTuple(arguments, "yK", &path, &most))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	r = outputs_send_file(channel_fd, path, most, &size);
+	Py_END_ALLOW_THREADS
+	if (r < 0) {
+		errno = -r;
+		return PyErr_SetFromErrno(PyExc_OSError);
+	}
+	return PyLong_FromUnsignedLongLong(size);
 }
 
 /* scan(text): None when the bytes are JSON that a client can read, else what is wrong. */
@@ -162,6 +154,7 @@ static PyObject *vivarium_refused_bytes(PyObject *self, PyObject *unused)
 
 static PyMethodDef methods[] = {
 	{"send", vivarium_send, METH_VARARGS, "send(type, payload): one frame to the worker"},
+	{"send_file", vivarium_send_file, METH_VARARGS, "send_file(path, most): one output file"},
 	{"scan", vivarium_scan, METH_VARARGS, "scan(text): None or what is wrong with the JSON"},
 	{"refused_bytes", vivarium_refused_bytes, METH_NOARGS, "size of the last failed allocation"},
 	{"spare_memory", vivarium_spare_memory, METH_NOARGS, "give the reserve back"},
@@ -183,6 +176,10 @@ static const struct number {
 	{"FRAME_FAILURE", FRAME_FAILURE},
 	{"FRAME_TRACEBACK", FRAME_TRACEBACK},
 	{"FRAME_DONE", FRAME_DONE},
+	{"FRAME_CONTENT", FRAME_CONTENT},
+	{"FRAME_FIGURE", FRAME_FIGURE},
+	{"FRAME_FILES", FRAME_FILES},
+	{"FRAME_WARNING", FRAME_WARNING},
 	{"EXCEPTION", VERDICT_EXCEPTION},
 	{"EXIT", VERDICT_EXIT},
 	{"SYNTAX", VERDICT_SYNTAX},
@@ -191,6 +188,14 @@ static const struct number {
 	{"ERROR_TEXT_MAX_BYTES", ERROR_TEXT_MAX_BYTES},
 	{"ERROR_TYPE_MAX_BYTES", ERROR_TYPE_MAX_BYTES},
 	{"TRACEBACK_MAX_BYTES", TRACEBACK_MAX_BYTES},
+	{"WARNING_MAX_BYTES", WARNING_MAX_BYTES},
+	{"CONTENT_MAX_BYTES", CONTENT_MAX_BYTES},
+	{"FILES_MAX", FILES_MAX},
+	{"FILES_MAX_BYTES", FILES_MAX_BYTES},
+	{"FIGURES_MAX", FIGURES_MAX},
+	{"FIGURES_MAX_BYTES", FIGURES_MAX_BYTES},
+	{"FLAG_FIGURES", JOB_FIGURES},
+	{"FLAG_RICH", JOB_RICH},
 };
 
 static PyObject *make_module(void)
@@ -377,13 +382,60 @@ int python_wake(struct err *err)
 	return done ? 0 : exception(err, EIO, "wake up");
 }
 
-int python_run(const struct python_job *job, int channel, struct err *err)
+/* One part of the job as bytes under its name; the text is freed, for scripts need the memory. */
+static int give_text(PyObject *given, const char *name, struct buffer *text)
 {
-	PyObject *done;
+	PyObject *bytes = PyBytes_FromStringAndSize(text->data, (Py_ssize_t)text->length);
+	int r = bytes ? PyDict_SetItemString(given, name, bytes) : -1;
+
+	Py_XDECREF(bytes);
+	buffer_free(text);
+	return r;
+}
+
+/* What came with the job beside script and entry; None, and no work, when nothing did. */
+static PyObject *gather(struct python_job *job)
+{
+	static const char *const names[PYTHON_TEXTS] = {[PYTHON_ARGS] = "args",
+		[PYTHON_KWARGS] = "kwargs",
+		[PYTHON_ARGV] = "argv",
+		[PYTHON_ENV] = "env",
+		[PYTHON_OUTPUTS] = "outputs"};
+	PyObject *given = NULL, *failure;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < PYTHON_TEXTS && !r; i++) {
+		if (!job->text[i].length)
+			continue;
+		given = given ? given : PyDict_New();
+		r = given ? give_text(given, names[i], &job->text[i]) : -1;
+	}
+	if (!r && job->input_error) {
+		given = given ? given : PyDict_New();
+		failure = Py_BuildValue("(is)", job->input_error, job->input_path);
+		r = given && failure ? PyDict_SetItemString(given, "input_error", failure) : -1;
+		Py_XDECREF(failure);
+	}
+	if (r) { /* there is no memory: the script's failure, which the harness reports */
+		PyErr_Clear();
+		Py_XDECREF(given);
+		return Py_BuildValue("{s(is)}", "input_error", ENOMEM, "");
+	}
+	return given ? given : Py_NewRef(Py_None);
+}
+
+int python_run(struct python_job *job, int channel, struct err *err)
+{
+	PyObject *done = NULL, *given;
 
 	channel_fd = channel;
-	done = PyObject_CallMethod(harness_module, "run", "y#z#", job->script,
-		(Py_ssize_t)job->script_bytes, job->entry, (Py_ssize_t)job->entry_bytes);
+	given = gather(job);
+	if (given)
+		done = PyObject_CallMethod(harness_module, "run", "y#z#IO", job->script,
+			(Py_ssize_t)job->script_bytes, job->entry, (Py_ssize_t)job->entry_bytes,
+			job->flags, given);
+	Py_XDECREF(given);
 	Py_XDECREF(done);
 	return done ? 0 : exception(err, EIO, "report the outcome");
 }

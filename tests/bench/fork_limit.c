@@ -2,8 +2,9 @@
  * The physical limit: what a bare fork, exit and wait of the warm interpreter costs, with no jail,
  * no script and nobody to answer to.
  *
- * fork_limit RUNNER SAMPLE MODULES COUNT: with the folder runner/ and a sample in it, warms the interpreter as the template does, forks COUNT
- * times, one after the other, and prints wall-clock and CPU microseconds of each as JSON lists.
+ * fork_limit RUNNER SAMPLE MODULES COUNT: warms the interpreter as the template does, with the
+ * folder runner/ and a sample in it, forks COUNT times, one after the other, and prints wall-clock
+ * and CPU microseconds of each as JSON lists.
  */
 #include "runner/modules.h"
 #include "runner/python.h"
