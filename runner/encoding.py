@@ -59,21 +59,17 @@ def _dumps(value):
     return _ENCODER.encode(_plain_keys(value))
 
 
-def _scanned(text):
-    """The text, once it is sure that a client can read it."""
-    wrong = _vivarium.scan(text)
-    if wrong is not None:
-        raise ValueError(wrong)
-    return text
-
-
 def encode(value, entry, rich):
     """The value as JSON in an Outcome, or the failure to write it."""
     _vivarium.spare_memory()
     try:
         if rich:
             value = plain(value)
-        return Outcome(value=_scanned(_dumps(value).encode("ascii")))
+        text = _dumps(value).encode("ascii")
+        wrong = _vivarium.scan(text)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return Outcome(value=text)
     except MemoryError as error:
         return describe_exception(error)
     except BaseException as error:

@@ -205,26 +205,23 @@ def run(source, entry, flags, given):
         outcome = Outcome(_vivarium.EXCEPTION, error="MemoryError", type_name="MemoryError")
     if outcome.kind is not None:
         _flush()
-        send_files(outputs)
+        if outputs:
+            send_files(outputs)
         send_failure(outcome)
     else:
-        if flags & _vivarium.FLAG_FIGURES:
+        if flags & _vivarium.FLAG_FIGURES and "matplotlib._pylab_helpers" in sys.modules:
             send_figures()
-        _send_value(outcome.value, outputs)
+        is_over = not _has_work_left()
+        if is_over:
+            _finish()
+        if outputs:
+            send_files(outputs)
+        _vivarium.send(_vivarium.FRAME_RESULT, outcome.value)
+        if not is_over:
+            _finish()
+            if outputs:
+                send_files(outputs)  # once more: threads may have written some
     _vivarium.send(_vivarium.FRAME_DONE, b"")
-
-
-def _send_value(value, outputs):
-    """The value last, unless threads are to have their time after it, and to write files in it."""
-    if not _has_work_left():
-        _finish()
-        send_files(outputs)
-        _vivarium.send(_vivarium.FRAME_RESULT, value)
-        return
-    send_files(outputs)
-    _vivarium.send(_vivarium.FRAME_RESULT, value)
-    _finish()
-    send_files(outputs)
 
 
 def _has_work_left():

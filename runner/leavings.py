@@ -25,11 +25,8 @@ def _warn(text):
 
 def send_figures():
     """Sends matplotlib's open figures as PNG. A figure that cannot be drawn is a warning."""
-    helpers = sys.modules.get("matplotlib._pylab_helpers")
-    if helpers is None:
-        return
     try:
-        managers = sorted(helpers.Gcf.figs.items())
+        managers = sorted(sys.modules["matplotlib._pylab_helpers"].Gcf.figs.items())
     except BaseException as error:
         _warn("figures left out: " + named(error))
         return
@@ -70,9 +67,7 @@ def draw(figure):
 # --- files ----------------------------------------------------------------------------------------
 
 def send_files(outputs):
-    """Sends the files that the globs (JSON in bytes, or None) match, sorted by their paths."""
-    if not outputs:
-        return
+    """Sends the files that the globs (JSON in bytes) match, sorted by their paths."""
     try:
         _vivarium.send(_vivarium.FRAME_FILES, b"")
         _flush_open_files()

@@ -13,9 +13,9 @@ static const char *const names[] = {
 	"fork_hooks", /* before all that asks for such hooks */
 	"failures",
 	"rich",
-	"encoding",
 	"inputs",
 	"leavings",
+	"encoding",
 	"harness", /* what python.c calls */
 };
 

@@ -20,6 +20,9 @@ static void *memory_reserve; /* given back when a script ran out of memory, to s
 
 enum {
 	RESERVE_BYTES = 4 << 20,
+	SMALL_MAX_BYTES = 512,
+	POOL_BYTES = 16384 - 64, /* in a pool of 3.10 and later, without its header */
+	HOLES_MAX = 1 << 16, /* of one size; should the allocator be another one */
 };
 
 const char *python_name(void)
@@ -329,6 +332,27 @@ int python_warm(const char *sample, size_t length, struct err *err)
 }
 
 /*
+ * Takes what is free in the pools that Python's allocator has begun, and keeps it: what executions
+ * allocate then lies together in fresh pages, and not in a hole here and a hole there, each of
+ * which is a page to copy. A pool that was not begun hands out blocks one behind the other.
+ */
+static void fill_holes(void)
+{
+	char *block, *last;
+	size_t size, run, count;
+
+	for (size = 16; size <= SMALL_MAX_BYTES; size += 16) {
+		last = NULL;
+		run = 0;
+		for (count = 0; count < HOLES_MAX && run < POOL_BYTES / size - 1; count++) {
+			block = PyObject_Malloc(size);
+			run = last && block == last + size ? run + 1 : 0;
+			last = block;
+		}
+	}
+}
+
+/*
  * malloc_trim gives free pages back; a large block then makes malloc consolidate and sort its free
  * lists once, here, and not in every child (4.5 ms against 3.8 ms were measured for pandas). The
  * pointer is volatile, or the compiler would remove the pair.
@@ -341,6 +365,7 @@ int python_settle(struct err *err)
 	if (!done)
 		return exception(err, EIO, "settle");
 	Py_DECREF(done);
+	fill_holes();
 	if (!memory_reserve)
 		memory_reserve = malloc(RESERVE_BYTES);
 	malloc_trim(0);
