@@ -407,7 +407,8 @@ int answer_refusal(enum refusal kind, const char *error, const struct request_re
 		json_out_text(&out, refusal->got);
 	}
 	if (refusal && refusal->unit)
-		put_limit(&out, refusal->limit, refusal->used, 0, refusal->unit);
+		put_limit(&out, refusal->limit, refusal->used,
+			strcmp(refusal->unit, "s") == 0 ? 3 : 0, refusal->unit);
 	json_out_end(&out, '}');
 	json_out_key(&out, "stdout");
 	json_out_text(&out, "");

@@ -42,12 +42,12 @@ void request_refuse(struct parsing *parsing, const char *field, const struct val
 		quote(refusal->got, sizeof(refusal->got), value);
 }
 
-void request_refuse_size(struct parsing *parsing, const char *field, const char *error,
-	const char *allowed, size_t limit, size_t used)
+void request_refuse_size(struct parsing *parsing, const char *field, const struct value *value,
+	const char *error, const char *allowed, size_t limit, size_t used)
 {
 	struct request_refusal *refusal = parsing->refusal;
 
-	request_refuse(parsing, field, NULL, error, allowed);
+	request_refuse(parsing, field, value, error, allowed);
 	refusal->unit = "bytes";
 	refusal->limit = (double)limit;
 	refusal->used = (double)used;
@@ -81,8 +81,9 @@ static void take_script(struct parsing *parsing, const struct value *value)
 	if (is_blank(script))
 		request_refuse(parsing, "script", value, error, allowed);
 	else if (script->length > SCRIPT_MAX_BYTES)
-		request_refuse_size(parsing, "script", "script must be at most 1048576 bytes of UTF-8",
-			allowed, SCRIPT_MAX_BYTES, script->length);
+		request_refuse_size(parsing, "script", value,
+			"script must be at most 1048576 bytes of UTF-8", allowed, SCRIPT_MAX_BYTES,
+			script->length);
 }
 
 static void take_entry(struct parsing *parsing, const struct value *value)
@@ -229,8 +230,10 @@ static void check_together(struct parsing *parsing)
 	snprintf(error, sizeof(error),
 		"stdin and files are %zu bytes together, over the limit of %d",
 		parsing->input_bytes, FILES_MAX_BYTES);
-	request_refuse_size(parsing, parsing->file_count ? "files" : "stdin", error,
+	request_refuse_size(parsing, parsing->file_count ? "files" : "stdin", NULL, error,
 		"8388608 bytes of stdin and decoded files together", FILES_MAX_BYTES,
+		parsing->input_bytes);
+	snprintf(parsing->refusal->got, sizeof(parsing->refusal->got), "%zu bytes",
 		parsing->input_bytes);
 }
 

@@ -28,9 +28,9 @@ struct value {
 void request_refuse(struct parsing *parsing, const char *field, const struct value *value,
 	const char *error, const char *allowed);
 
-/* Refuses what is over a limit of bytes. */
-void request_refuse_size(struct parsing *parsing, const char *field, const char *error,
-	const char *allowed, size_t limit, size_t used);
+/* Refuses what is over a limit of bytes; value as above. */
+void request_refuse_size(struct parsing *parsing, const char *field, const struct value *value,
+	const char *error, const char *allowed, size_t limit, size_t used);
 
 /* Notes a name for "unknown field" among the warnings. */
 void request_note_unknown(struct parsing *parsing, const struct buffer *name);

@@ -164,9 +164,8 @@ static bool take_file(void *context, const struct json_walk_item *item)
 		.text = item->value, .length = item->value_length, .type = item->type};
 
 	if (++parsing->file_count > FILES_MAX)
-		request_refuse(parsing, "files", NULL, "files must have at most 100 elements",
-			allowed);
-	else if (item->type != JSON_SCAN_OBJECT)
+		return false;
+	if (item->type != JSON_SCAN_OBJECT)
 		refuse(&file, "", &value, "must be an object with path and content");
 	else
 		json_walk(item->value, item->value_length, take_member, &file);
@@ -186,4 +185,7 @@ void request_take_files(struct parsing *parsing, const struct value *value)
 		return;
 	}
 	json_walk(value->text, value->length, take_file, parsing);
+	if (parsing->file_count > FILES_MAX)
+		request_refuse(parsing, "files", value, "files must have at most 100 elements",
+			allowed);
 }

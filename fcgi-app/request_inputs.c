@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What is wrong with an element or member; NULL: nothing. */
-typedef const char *element_check(const struct json_walk_item *item);
+/* Whether an element or member is allowed. */
+typedef bool element_check(const struct json_walk_item *item);
 
 struct checking {
 	struct parsing *parsing;
@@ -23,31 +23,32 @@ struct checking {
 	size_t count, most;
 };
 
+/* "argv must be an array of strings" */
+static void refuse(struct checking *checking, const struct value *value)
+{
+	char error[192];
+
+	snprintf(error, sizeof(error), "%s must be %s", checking->field, checking->allowed);
+	request_refuse(checking->parsing, checking->field, value, error, checking->allowed);
+}
+
 static bool check_element(void *context, const struct json_walk_item *item)
 {
 	struct checking *checking = context;
-	struct parsing *parsing = checking->parsing;
 	const struct value value = {
 		.text = item->value, .length = item->value_length, .type = item->type};
-	const char *wrong = checking->check(item);
-	char error[192];
 
 	checking->count++;
-	if (wrong) {
-		snprintf(error, sizeof(error), "%s %s", checking->field, wrong);
-		request_refuse(parsing, checking->field, &value, error, checking->allowed);
-	} else if (checking->most && checking->count > checking->most) {
-		snprintf(error, sizeof(error), "%s must have at most %zu elements", checking->field,
-			checking->most);
-		request_refuse(parsing, checking->field, NULL, error, checking->allowed);
-	}
-	return !parsing->error;
+	if (!checking->check(item))
+		refuse(checking, &value);
+	return !checking->parsing->error &&
+	       (!checking->most || checking->count <= checking->most);
 }
 
-static const char *allow_anything(const struct json_walk_item *item)
+static bool is_anything(const struct json_walk_item *item)
 {
 	(void)item;
-	return NULL;
+	return true;
 }
 
 /* An array or object whose elements pass goes on as it stands, unless it is empty. */
@@ -55,16 +56,16 @@ static void take_text(struct checking *checking, const struct value *value,
 	enum json_scan_type type, enum frame_type frame)
 {
 	struct parsing *parsing = checking->parsing;
-	char error[192];
 
 	if (value->type == JSON_SCAN_NULL)
 		return;
 	if (value->type != type) {
-		snprintf(error, sizeof(error), "%s must be %s", checking->field, checking->allowed);
-		request_refuse(parsing, checking->field, value, error, checking->allowed);
+		refuse(checking, value);
 		return;
 	}
 	json_walk(value->text, value->length, check_element, checking);
+	if (!parsing->error && checking->most && checking->count > checking->most)
+		refuse(checking, value);
 	if (!parsing->error && checking->count)
 		parsing->error = frame_append(
 			&parsing->request->parts, frame, value->text, value->length);
@@ -89,7 +90,7 @@ static void take_arguments(struct parsing *parsing, const struct value *value, c
 	struct checking checking = {.parsing = parsing,
 		.field = field,
 		.allowed = type == JSON_SCAN_ARRAY ? "an array" : "an object",
-		.check = allow_anything};
+		.check = is_anything};
 	char error[128];
 
 	take_text(&checking, value, type, frame);
@@ -97,9 +98,9 @@ static void take_arguments(struct parsing *parsing, const struct value *value, c
 		return;
 	parsing->arguments_field = field;
 	if (has_long_number(value)) {
-		snprintf(error, sizeof(error), "%s must not have numbers of over %d digits", field,
-			RESULT_MAX_DIGITS);
-		request_refuse(parsing, field, NULL, error, "numbers of up to 4300 digits");
+		snprintf(error, sizeof(error), "%s must be without integers of over %d digits",
+			field, RESULT_MAX_DIGITS);
+		request_refuse(parsing, field, value, error, "integers of up to 4300 digits");
 	}
 }
 
@@ -115,20 +116,17 @@ void request_take_kwargs(struct parsing *parsing, const struct value *value)
 
 /* --- argv, env and outputs ----------------------------------------------------------------- */
 
-static const char *check_string(const struct json_walk_item *item)
+static bool is_string(const struct json_walk_item *item)
 {
-	if (item->type != JSON_SCAN_STRING)
-		return "must have nothing but strings in it";
-	return json_walk_has_nul(item->value, item->value_length) ? "must not have a NUL in it"
-								  : NULL;
+	return item->type == JSON_SCAN_STRING && !json_walk_has_nul(item->value, item->value_length);
 }
 
 void request_take_argv(struct parsing *parsing, const struct value *value)
 {
 	struct checking checking = {.parsing = parsing,
 		.field = "argv",
-		.allowed = "an array of strings",
-		.check = check_string};
+		.allowed = "an array of strings without a NUL",
+		.check = is_string};
 
 	take_text(&checking, value, JSON_SCAN_ARRAY, FRAME_ARGV);
 }
@@ -147,29 +145,28 @@ static bool is_variable_name(const char *name, size_t length)
 	       !(length >= 6 && memcmp(name, "PYTHON", 6) == 0);
 }
 
-static const char *check_variable(const struct json_walk_item *item)
+static bool is_variable(const struct json_walk_item *item)
 {
 	struct buffer name = {0};
 	int r = json_in_string(item->key, item->key_length, &name);
-	bool fits = !r && is_variable_name(name.data, name.length);
+	bool is_named = !r && is_variable_name(name.data, name.length);
 
 	buffer_free(&name);
-	if (!fits)
-		return "must have names that match [A-Z_][A-Z0-9_]*, not LD_* or PYTHON*";
-	return check_string(item);
+	return is_named && is_string(item);
 }
 
 void request_take_env(struct parsing *parsing, const struct value *value)
 {
 	struct checking checking = {.parsing = parsing,
 		.field = "env",
-		.allowed = "an object of strings, names [A-Z_][A-Z0-9_]*, not LD_* or PYTHON*",
-		.check = check_variable};
+		.allowed = "an object of strings without a NUL, names [A-Z_][A-Z0-9_]*, not LD_* "
+			   "or PYTHON*",
+		.check = is_variable};
 
 	take_text(&checking, value, JSON_SCAN_OBJECT, FRAME_ENV);
 }
 
-static const char *check_glob(const struct json_walk_item *item)
+static bool is_glob(const struct json_walk_item *item)
 {
 	struct buffer glob = {.cap = INPUT_PATH_MAX_BYTES};
 	bool fits = item->type == JSON_SCAN_STRING &&
@@ -177,16 +174,16 @@ static const char *check_glob(const struct json_walk_item *item)
 		    paths_is_plain(glob.data, glob.length);
 
 	buffer_free(&glob);
-	return fits ? NULL
-		    : "must be relative globs of 1 to 255 bytes, with no empty, . or .. part";
+	return fits;
 }
 
 void request_take_outputs(struct parsing *parsing, const struct value *value)
 {
 	struct checking checking = {.parsing = parsing,
 		.field = "outputs",
-		.allowed = "an array of up to 100 relative globs of 1 to 255 bytes",
-		.check = check_glob,
+		.allowed = "an array of up to 100 relative globs of 1 to 255 bytes, with no empty, . "
+			   "or .. part",
+		.check = is_glob,
 		.most = OUTPUTS_MAX};
 
 	take_text(&checking, value, JSON_SCAN_ARRAY, FRAME_OUTPUTS);
