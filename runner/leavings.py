@@ -138,7 +138,9 @@ def _walk():
                     else:
                         yield prefix + entry.name
         except OSError:
-            pass  # gone meanwhile, closed to us, or deeper than any path goes
+            if not prefix:
+                raise
+            # else gone meanwhile, closed to us, or deeper than any path goes
 
 
 def _matcher(part):
