@@ -36,6 +36,11 @@ void json_out_end(struct json_out *out, char bracket)
 void json_out_key(struct json_out *out, const char *key)
 {
 	json_out_text(out, key);
+	json_out_colon(out);
+}
+
+void json_out_colon(struct json_out *out)
+{
 	put(out, ": ", 2);
 	out->comma = false;
 }

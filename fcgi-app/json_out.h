@@ -22,6 +22,8 @@ void json_out_end(struct json_out *out, char bracket);
 
 /* The name of the next member; ASCII without anything to escape. */
 void json_out_key(struct json_out *out, const char *key);
+/* After a name that was written as a string: its value follows. */
+void json_out_colon(struct json_out *out);
 
 /*
  * A string of length bytes. Everything but printable ASCII is escaped; bytes that are not UTF-8
