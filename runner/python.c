@@ -246,7 +246,7 @@ static void set_environment(void)
 		{"LANG", "C.UTF-8"},
 		{"TZ", "UTC"},
 		{"MPLBACKEND", "Agg"},
-		{"MPLCONFIGDIR", "/tmp"},
+		{"MPLCONFIGDIR", "/tmp/.matplotlib"}, /* hidden: no output file of a script */
 		/* a library's own threads would not survive the fork */
 		{"OPENBLAS_NUM_THREADS", "1"},
 		{"OMP_NUM_THREADS", "1"},

@@ -10,10 +10,11 @@ static bool is_plain_part(const char *part, size_t length)
 
 bool paths_is_plain(const char *path, size_t length)
 {
-	const char *end = path + length, *slash;
+	const char *end, *slash;
 
 	if (!length || memchr(path, '\0', length))
 		return false;
+	end = path + length;
 	while ((slash = memchr(path, '/', (size_t)(end - path)))) {
 		if (!is_plain_part(path, (size_t)(slash - path)))
 			return false;

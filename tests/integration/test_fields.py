@@ -426,6 +426,14 @@ def test_outputs_of_threads_and_atexit(service):
     assert files_of(data) == {"a": b"a"} and len(data["warnings"]) == 1
 
 
+def test_caches_of_libraries_are_no_outputs(make_service):
+    """matplotlib writes its list of fonts where it was not warm."""
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base")
+    data = ok(service.execute("import matplotlib.pyplot\nimport os\n"
+                              "def main(): return os.listdir('/tmp')", outputs=["**"], timeout=60))
+    assert data["result"] == [".matplotlib"] and "files" not in data
+
+
 def test_timeout_covers_outputs(service):
     """Collecting that takes for ever is out of time like anything else."""
     answer = service.execute("def main(): open('a' * 200, 'w')\nimport gc\n"

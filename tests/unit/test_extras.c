@@ -83,7 +83,7 @@ static void test_content_of_nothing(void **state)
 
 static void test_caps(void **state)
 {
-	char *large = calloc(1, FILES_MAX_BYTES + 1), path[8];
+	char *large = calloc(1, FILES_MAX_BYTES + 1), path[16];
 	struct figure_header header = {.number = 1};
 
 	(void)state;
