@@ -50,7 +50,7 @@ void request_take_visualizations(struct parsing *parsing, const struct value *va
  * Counts content towards the limit of stdin and files, and appends it to the job in frames of the
  * given type while it is within.
  */
-void request_add_content(struct parsing *parsing, enum frame_type type, const char *data,
-	size_t length);
+void request_add_content(
+	struct parsing *parsing, enum frame_type type, const char *data, size_t length);
 
 #endif

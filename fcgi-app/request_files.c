@@ -21,8 +21,8 @@ struct file {
 };
 
 /* "files[3].path must be ..." */
-static void refuse(struct file *file, const char *member, const struct value *value,
-	const char *wrong)
+static void refuse(
+	struct file *file, const char *member, const struct value *value, const char *wrong)
 {
 	char error[256];
 
@@ -186,6 +186,6 @@ void request_take_files(struct parsing *parsing, const struct value *value)
 	}
 	json_walk(value->text, value->length, take_file, parsing);
 	if (parsing->file_count > FILES_MAX)
-		request_refuse(parsing, "files", value, "files must have at most 100 elements",
-			allowed);
+		request_refuse(
+			parsing, "files", value, "files must have at most 100 elements", allowed);
 }

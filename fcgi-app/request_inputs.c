@@ -41,8 +41,7 @@ static bool check_element(void *context, const struct json_walk_item *item)
 	checking->count++;
 	if (!checking->check(item))
 		refuse(checking, &value);
-	return !checking->parsing->error &&
-	       (!checking->most || checking->count <= checking->most);
+	return !checking->parsing->error && (!checking->most || checking->count <= checking->most);
 }
 
 static bool is_anything(const struct json_walk_item *item)
@@ -67,8 +66,8 @@ static void take_text(struct checking *checking, const struct value *value,
 	if (!parsing->error && checking->most && checking->count > checking->most)
 		refuse(checking, value);
 	if (!parsing->error && checking->count)
-		parsing->error = frame_append(
-			&parsing->request->parts, frame, value->text, value->length);
+		parsing->error =
+			frame_append(&parsing->request->parts, frame, value->text, value->length);
 }
 
 /* --- args and kwargs ----------------------------------------------------------------------- */
@@ -118,7 +117,8 @@ void request_take_kwargs(struct parsing *parsing, const struct value *value)
 
 static bool is_string(const struct json_walk_item *item)
 {
-	return item->type == JSON_SCAN_STRING && !json_walk_has_nul(item->value, item->value_length);
+	return item->type == JSON_SCAN_STRING &&
+	       !json_walk_has_nul(item->value, item->value_length);
 }
 
 void request_take_argv(struct parsing *parsing, const struct value *value)
@@ -181,8 +181,9 @@ void request_take_outputs(struct parsing *parsing, const struct value *value)
 {
 	struct checking checking = {.parsing = parsing,
 		.field = "outputs",
-		.allowed = "an array of up to 100 relative globs of 1 to 255 bytes, with no empty, . "
-			   "or .. part",
+		.allowed =
+			"an array of up to 100 relative globs of 1 to 255 bytes, with no empty, . "
+			"or .. part",
 		.check = is_glob,
 		.most = OUTPUTS_MAX};
 
@@ -191,8 +192,8 @@ void request_take_outputs(struct parsing *parsing, const struct value *value)
 
 /* --- stdin --------------------------------------------------------------------------------- */
 
-void request_add_content(struct parsing *parsing, enum frame_type type, const char *data,
-	size_t length)
+void request_add_content(
+	struct parsing *parsing, enum frame_type type, const char *data, size_t length)
 {
 	size_t part;
 

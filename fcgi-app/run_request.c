@@ -44,8 +44,8 @@ static int check_utf8(const char *text, size_t length, const char *what, struct 
 	return json_out_is_utf8(text, length) ? 0 : err_set(err, EILSEQ, "%s is not UTF-8", what);
 }
 
-static int put_file(struct json_out *out, const char *key, const char *path, size_t most,
-	struct err *err)
+static int put_file(
+	struct json_out *out, const char *key, const char *path, size_t most, struct err *err)
 {
 	struct buffer text = {0};
 	int r = read_file(path, most, &text, err);
@@ -113,8 +113,8 @@ static int put_array(struct json_out *out, const char *key, const struct run_lis
 }
 
 /* NAME=VALUE; the name goes out as a key. */
-static int put_name(struct json_out *out, const char *option, const char *item,
-	const char **value, struct err *err)
+static int put_name(struct json_out *out, const char *option, const char *item, const char **value,
+	struct err *err)
 {
 	const char *equals = strchr(item, '=');
 
@@ -186,8 +186,8 @@ static int put_lists(struct json_out *out, const struct run_options *options, st
 	return r;
 }
 
-static int write_request(const struct run_options *options, const char *path, struct buffer *body,
-	struct err *err)
+static int write_request(
+	const struct run_options *options, const char *path, struct buffer *body, struct err *err)
 {
 	struct json_out out = {.buffer = body};
 	int r;

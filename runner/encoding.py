@@ -1,4 +1,4 @@
-"""A value as JSON: strictly what json.dumps makes of it, or, rich, what rich.py makes of it first."""
+"""A value as JSON: strictly what json.dumps makes of it, or of what rich.py made of it before."""
 
 import sys
 from json import JSONEncoder

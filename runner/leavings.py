@@ -126,7 +126,7 @@ def _clipped(path):
 
 
 def _walk():
-    """The paths of all that is no directory, relative to the working directory; no link followed."""
+    """The paths of all that is no directory, below the working directory; follows no link."""
     pending = [""]
     while pending:
         prefix = pending.pop()

@@ -18,7 +18,8 @@ static void test_decode(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(vectors); i++) {
-		assert_int_equal(base64_decode(vectors[i].text, strlen(vectors[i].text), out, &length), 0);
+		assert_int_equal(
+			base64_decode(vectors[i].text, strlen(vectors[i].text), out, &length), 0);
 		assert_int_equal(length, strlen(vectors[i].data));
 		assert_memory_equal(out, vectors[i].data, length);
 	}
@@ -59,7 +60,8 @@ static void test_round_trip(void **state)
 		assert_int_equal(out.error, 0);
 		assert_memory_equal(buffer.data, "\"p:", 3);
 		assert_int_equal(buffer.data[buffer.length - 1], '"');
-		assert_int_equal(base64_decode(buffer.data + 3, buffer.length - 4, buffer.data, &length), 0);
+		assert_int_equal(
+			base64_decode(buffer.data + 3, buffer.length - 4, buffer.data, &length), 0);
 		assert_int_equal(length, size);
 		assert_memory_equal(buffer.data, data, size);
 	}

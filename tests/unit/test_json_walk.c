@@ -36,7 +36,8 @@ static void test_arrays(void **state)
 	expect("[]", "");
 	expect(" [ \n] ", "");
 	expect("[1]", "=1(4);");
-	expect("[ -1.5e3 ,\t\"a\" , null,true,false ]", "=-1.5e3(4);=\"a\"(3);=null(7);=true(5);=false(6);");
+	expect("[ -1.5e3 ,\t\"a\" , null,true,false ]",
+		"=-1.5e3(4);=\"a\"(3);=null(7);=true(5);=false(6);");
 	expect("[[],[1,[2]],{\"a\":[3]}]", "=[](2);=[1,[2]](2);={\"a\":[3]}(1);");
 }
 

@@ -66,18 +66,22 @@ static void expect_refused(const char *members, const char *error, const char *g
 static void test_text_goes_on_as_it_stands(void **state)
 {
 	(void)state;
-	expect("\"args\":[ 1, 1e400 ],\"kwargs\":{\"a\\u0062\":[]}", "16:[ 1, 1e400 ];17:{\"a\\u0062\":[]};");
+	expect("\"args\":[ 1, 1e400 ],\"kwargs\":{\"a\\u0062\":[]}",
+		"16:[ 1, 1e400 ];17:{\"a\\u0062\":[]};");
 	expect("\"argv\":[\"\\u00e9\"],\"env\":{\"A\":\"\"}", "18:[\"\\u00e9\"];19:{\"A\":\"\"};");
 	expect("\"outputs\":[\"**/*.csv\"]", "20:[\"**/*.csv\"];");
 	expect("\"stdin\":\"a\\u00e9\"", "21:a\xC3\xA9;");
-	expect("\"files\":[{\"content\":\"x\",\"path\":\"a\\/b\"},{\"path\":\"c\",\"content_base64\":\"eQ==\"}]",
+	expect("\"files\":[{\"content\":\"x\",\"path\":\"a\\/"
+	       "b\"},{\"path\":\"c\",\"content_base64\":\"eQ==\"}]",
 		"24:a/b;25:x;24:c;25:y;");
 }
 
 static void test_nothing_is_no_frame(void **state)
 {
 	(void)state;
-	expect("\"args\":[],\"kwargs\":{},\"argv\":[ ],\"env\":{ },\"stdin\":\"\",\"files\":[],\"outputs\":[]", "");
+	expect("\"args\":[],\"kwargs\":{},\"argv\":[ ],\"env\":{ "
+	       "},\"stdin\":\"\",\"files\":[],\"outputs\":[]",
+		"");
 	expect("\"args\":null,\"kwargs\":null,\"argv\":null,\"env\":null,\"stdin\":null", "");
 	expect("\"files\":null,\"outputs\":null,\"encode\":null,\"visualizations\":null", "");
 	assert_int_equal(request.limits.flags, JOB_FIGURES);
@@ -102,9 +106,11 @@ static void test_refusals(void **state)
 	expect_refused("\"stdin\":5", "stdin must be a string", "5");
 	expect_refused("\"encode\":\"x\"", "encode must be \"strict\" or \"rich\"", "\"x\"");
 	expect_refused("\"visualizations\":1", "visualizations must be true or false", "1");
-	expect_refused("\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"path\":\"a\",\"content\":\"\"}]",
+	expect_refused(
+		"\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"path\":\"a\",\"content\":\"\"}]",
 		"files[1].path is there twice, or is a directory of another file", "\"a\"");
-	expect_refused("\"entry\":null,\"args\":[1]", "args and kwargs are for the entry, and entry is null", "");
+	expect_refused("\"entry\":null,\"args\":[1]",
+		"args and kwargs are for the entry, and entry is null", "");
 	assert_string_equal(refusal.field, "args");
 }
 
@@ -122,8 +128,9 @@ static void test_sizes(void **state)
 		length = sizeof(head) - 1 + FILES_MAX_BYTES + extra;
 		memcpy(body + length, tail, sizeof(tail) - 1);
 		request_reset(&request);
-		assert_int_equal(request_parse(body, length + sizeof(tail) - 1, &config, 42, &request,
-					 &refusal), extra ? -EINVAL : 0);
+		assert_int_equal(request_parse(body, length + sizeof(tail) - 1, &config, 42,
+					 &request, &refusal),
+			extra ? -EINVAL : 0);
 	}
 	assert_string_equal(refusal.unit, "bytes");
 	assert_true(refusal.limit == FILES_MAX_BYTES && refusal.used == FILES_MAX_BYTES + 1);
