@@ -173,7 +173,7 @@ bench-forks: packages-run all
 	@$(MAKE) --no-print-directory $(BUILD)/bench/fork_scale
 	@for set in $(FORK_SETS); do \
 		echo "$${set%%:*}"; \
-		$(BUILD)/bench/fork_scale runner/harness.py "runner/samples/$${set%%:*}.py" "$${set#*:}" \
+		$(BUILD)/bench/fork_scale runner "runner/samples/$${set%%:*}.py" "$${set#*:}" \
 			"$$(nproc)" $(FORK_ROUNDS) || exit 1; \
 	done
 

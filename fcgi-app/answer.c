@@ -35,7 +35,7 @@ static void put_text(struct json_out *out, const char *key, struct answer_text t
  * Words of an execution as one line. The harness makes one of them, but it may not be the harness
  * that speaks.
  */
-static void put_line(struct json_out *out, const char *key, struct answer_text text)
+static void put_line(struct json_out *out, struct answer_text text)
 {
 	char line[ERROR_TEXT_MAX_BYTES];
 	size_t i;
@@ -45,7 +45,13 @@ static void put_line(struct json_out *out, const char *key, struct answer_text t
 	for (i = 0; i < text.length; i++)
 		line[i] = (unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f ? ' '
 										     : text.data[i];
-	put_text(out, key, (struct answer_text){.data = line, .length = text.length});
+	json_out_string(out, line, text.length);
+}
+
+static void put_line_member(struct json_out *out, const char *key, struct answer_text text)
+{
+	json_out_key(out, key);
+	put_line(out, text);
 }
 
 static void put_closing(struct json_out *out, const char *request_id)
@@ -203,7 +209,7 @@ static void put_cause(struct json_out *out, const struct answer_run *run)
 	json_out_key(out, "kind");
 	json_out_text(out, verdict_kind_word(verdict->kind));
 	if (run->error_type.length)
-		put_line(out, "type", run->error_type);
+		put_line_member(out, "type", run->error_type);
 	if (verdict->line) {
 		json_out_key(out, "line");
 		json_out_integer(out, verdict->line);
@@ -232,7 +238,7 @@ static void put_outcome(struct json_out *out, const struct answer_run *run)
 		json_out_raw(out, run->result.data, run->result.length);
 		return;
 	}
-	put_line(out, "error", answer_error_line(run, text, sizeof(text)));
+	put_line_member(out, "error", answer_error_line(run, text, sizeof(text)));
 	put_cause(out, run);
 	if (run->traceback.length)
 		put_text(out, "traceback", run->traceback);
@@ -260,13 +266,59 @@ static void put_truncated(struct json_out *out, const struct verdict *verdict)
 	json_out_end(out, '}');
 }
 
+static void put_files(struct json_out *out, const struct answer_run *run)
+{
+	const struct answer_file *file = run->files, *end = file + run->file_count;
+
+	if (!run->file_count)
+		return;
+	json_out_key(out, "files");
+	json_out_begin(out, '[');
+	for (; file < end; file++) {
+		json_out_begin(out, '{');
+		put_text(out, "path", file->path);
+		json_out_key(out, "size");
+		json_out_integer(out, (int64_t)file->content.length);
+		json_out_key(out, "content_base64");
+		json_out_base64(out, "", file->content.data, file->content.length);
+		json_out_end(out, '}');
+	}
+	json_out_end(out, ']');
+}
+
+static void put_visualizations(struct json_out *out, const struct answer_run *run)
+{
+	const struct answer_figure *figure = run->figures, *end = figure + run->figure_count;
+	struct figure_header header;
+
+	if (!run->figure_count || run->verdict.kind != VERDICT_OK)
+		return;
+	json_out_key(out, "visualizations");
+	json_out_begin(out, '[');
+	for (; figure < end; figure++) {
+		memcpy(&header, figure->header.data, sizeof(header));
+		json_out_begin(out, '{');
+		json_out_key(out, "type");
+		json_out_text(out, "matplotlib");
+		json_out_key(out, "format");
+		json_out_text(out, "png");
+		json_out_key(out, "figure_number");
+		json_out_integer(out, header.number);
+		json_out_key(out, "data");
+		json_out_base64(out, "data:image/png;base64,", figure->content.data,
+			figure->content.length);
+		json_out_end(out, '}');
+	}
+	json_out_end(out, ']');
+}
+
 static void put_warnings(struct json_out *out, const struct answer_run *run)
 {
 	const struct request *request = run->request;
 	char text[CLIP_BYTES + 32];
 	size_t i;
 
-	if (!request->unknown_fields && !run->verdict.unfinished)
+	if (!request->unknown_fields && !run->verdict.unfinished && !run->warning_count)
 		return;
 	json_out_key(out, "warnings");
 	json_out_begin(out, '[');
@@ -274,6 +326,8 @@ static void put_warnings(struct json_out *out, const struct answer_run *run)
 		snprintf(text, sizeof(text), "unknown field: %s", request->unknown_field[i]);
 		json_out_text(out, text);
 	}
+	for (i = 0; i < run->warning_count; i++)
+		put_line(out, run->warnings[i]);
 	if (run->verdict.unfinished)
 		json_out_text(out, "threads or atexit handlers were still running after the value "
 				   "was there, and were ended");
@@ -311,6 +365,8 @@ int answer_run(const struct answer_run *run, struct buffer *body)
 	put_outcome(&out, run);
 	put_text(&out, "stdout", run->output);
 	put_text(&out, "stderr", run->error);
+	put_files(&out, run);
+	put_visualizations(&out, run);
 	put_truncated(&out, &run->verdict);
 	put_warnings(&out, run);
 	put_usage(&out, run);
@@ -369,6 +425,9 @@ int answer_refusal(enum refusal kind, const char *error, const struct request_re
 		json_out_key(&out, "got");
 		json_out_text(&out, refusal->got);
 	}
+	if (refusal && refusal->unit)
+		put_limit(&out, refusal->limit, refusal->used,
+			strcmp(refusal->unit, "s") == 0 ? 3 : 0, refusal->unit);
 	json_out_end(&out, '}');
 	json_out_key(&out, "stdout");
 	json_out_text(&out, "");

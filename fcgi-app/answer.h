@@ -13,9 +13,22 @@ struct answer_text {
 	size_t length;
 };
 
+struct answer_file {
+	struct answer_text path, content;
+};
+
+struct answer_figure {
+	struct answer_text header; /* struct figure_header */
+	struct answer_text content; /* PNG */
+};
+
 struct answer_run {
 	struct verdict verdict;
 	struct answer_text output, error, result, error_type, error_text, traceback;
+	struct answer_file files[FILES_MAX];
+	struct answer_figure figures[FIGURES_MAX];
+	struct answer_text warnings[2 * WARNINGS_MAX]; /* about figures, and about files */
+	size_t file_count, figure_count, warning_count;
 	uint64_t queue_us;
 	const struct request *request;
 	const char *request_id;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -37,6 +38,9 @@ static bool is_json_type(const char *type)
 static bool read_body(struct exchange *exchange)
 {
 	struct fcgi *fcgi = exchange->fcgi;
+	struct request_refusal too_large = {.unit = "bytes",
+		.limit = BODY_MAX_BYTES,
+		.used = atof(fcgi_parameter(fcgi, "CONTENT_LENGTH"))};
 	int r;
 
 	if (*fcgi_parameter(fcgi, "HTTP_CONTENT_ENCODING")) {
@@ -52,8 +56,8 @@ static bool read_body(struct exchange *exchange)
 	exchange->body.cap = BODY_MAX_BYTES;
 	r = fcgi_read_body(fcgi, &exchange->body);
 	if (r == -EMSGSIZE)
-		exchange_refuse(exchange, REFUSAL_PAYLOAD_TOO_LARGE, "Body is over the limit of 20 MiB", NULL,
-			"");
+		exchange_refuse(exchange, REFUSAL_PAYLOAD_TOO_LARGE, "Body is over the limit of 20 MiB",
+			&too_large, "");
 	else if (r == -ENOMEM)
 		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
 	return r == 0;
@@ -76,8 +80,10 @@ static bool parse_body(struct exchange *exchange)
 static bool acquire_cell(struct exchange *exchange, size_t *cell)
 {
 	struct dispatcher *dispatcher = exchange->dispatcher;
-	uint64_t deadline =
-		clock_now_us() + dispatcher->setup->config->queue_timeout_ms * UINT64_C(1000);
+	uint64_t begun_us = clock_now_us(),
+		 deadline = begun_us + dispatcher->setup->config->queue_timeout_ms * UINT64_C(1000);
+	struct request_refusal too_long = {
+		.unit = "s", .limit = (double)dispatcher->setup->config->queue_timeout_ms / 1000};
 	struct request *request = &exchange->request;
 	size_t wanted = library_sets_choose(
 		dispatcher->setup->sets, request->script.data, request->script.length);
@@ -88,9 +94,11 @@ static bool acquire_cell(struct exchange *exchange, size_t *cell)
 	if (r == -EAGAIN)
 		exchange_refuse(exchange, REFUSAL_OVERLOADED, "Too many requests are waiting", NULL,
 			"Retry-After: 1\r\n");
-	else if (r == -ETIMEDOUT)
-		exchange_refuse(exchange, REFUSAL_OVERLOADED, "No execution became free in time", NULL,
-			"Retry-After: 1\r\n");
+	if (r == -ETIMEDOUT) {
+		too_long.used = (double)(clock_now_us() - begun_us) / 1000000;
+		exchange_refuse(exchange, REFUSAL_OVERLOADED, "No execution became free in time",
+			&too_long, "Retry-After: 1\r\n");
+	}
 	return r == 0;
 }
 

@@ -17,6 +17,8 @@ static int write_job(struct buffer *out, const struct request *request)
 		r = frame_append(out, FRAME_SCRIPT, request->script.data, request->script.length);
 	if (!r && request->has_entry)
 		r = frame_append(out, FRAME_ENTRY, request->entry.data, request->entry.length);
+	if (!r)
+		r = buffer_append(out, request->parts.data, request->parts.length);
 	return r < 0 ? r : frame_append(out, FRAME_GO, NULL, 0);
 }
 
@@ -46,9 +48,15 @@ struct text_place {
 	size_t offset;
 };
 
+enum {
+	SINGLE_TEXTS = 8, /* streams, value, words of an error */
+	PLACES_MAX = SINGLE_TEXTS + 2 * FILES_MAX + 2 * FIGURES_MAX + 2 * WARNINGS_MAX,
+};
+
 struct collecting {
-	struct text_place places[8];
+	struct text_place places[PLACES_MAX];
 	size_t count;
+	struct answer_text *open; /* what content belongs to */
 };
 
 static struct answer_text *text_of(struct answer_run *run, uint32_t type)
@@ -66,24 +74,65 @@ static struct answer_text *text_of(struct answer_run *run, uint32_t type)
 		return &run->error_text;
 	case FRAME_TRACEBACK:
 		return &run->traceback;
+	case FRAME_FILE:
+		return run->file_count < FILES_MAX ? &run->files[run->file_count++].path : NULL;
+	case FRAME_FIGURE:
+		return run->figure_count < FIGURES_MAX
+			       ? &run->figures[run->figure_count++].header
+			       : NULL;
+	case FRAME_WARNING:
+		return run->warning_count < sizeof(run->warnings) / sizeof(run->warnings[0])
+			       ? &run->warnings[run->warning_count++]
+			       : NULL;
 	default:
 		return NULL;
 	}
 }
 
-static int keep_text(struct job_client *client, struct answer_run *run,
-	struct collecting *collecting, const struct frame *frame)
+static int place_text(struct job_client *client, struct collecting *collecting,
+	struct answer_text *text, const struct frame *frame)
 {
-	struct answer_text *text = text_of(run, frame->type);
 	struct text_place *place;
 
-	if (!text || collecting->count == sizeof(collecting->places) / sizeof(*place))
+	if (!text || collecting->count == PLACES_MAX)
 		return -EPROTO;
 	place = &collecting->places[collecting->count++];
 	place->text = text;
 	place->offset = client->texts.length;
 	text->length = frame->length;
 	return buffer_append(&client->texts, frame->payload, frame->length);
+}
+
+/* Further content of the same file or figure lies behind what there is. */
+static int keep_content(struct job_client *client, struct collecting *collecting,
+	const struct frame *frame)
+{
+	struct answer_text *text = collecting->open;
+
+	if (!text)
+		return -EPROTO;
+	if (!text->length)
+		return place_text(client, collecting, text, frame);
+	text->length += frame->length;
+	return buffer_append(&client->texts, frame->payload, frame->length);
+}
+
+static int keep_text(struct job_client *client, struct answer_run *run,
+	struct collecting *collecting, const struct frame *frame)
+{
+	struct answer_text *text;
+
+	if (frame->type == FRAME_CONTENT)
+		return keep_content(client, collecting, frame);
+	if (frame->type == FRAME_FIGURE && frame->length != sizeof(struct figure_header))
+		return -EPROTO;
+	text = text_of(run, frame->type);
+	collecting->open = NULL;
+	if (text && frame->type == FRAME_FILE)
+		collecting->open = &run->files[run->file_count - 1].content;
+	else if (text && frame->type == FRAME_FIGURE)
+		collecting->open = &run->figures[run->figure_count - 1].content;
+	return place_text(client, collecting, text, frame);
 }
 
 static int finish(struct job_client *client, struct answer_run *run,

@@ -1,5 +1,7 @@
 #include "fcgi-app/json_out.h"
 
+#include "fcgi-app/base64.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -34,6 +36,11 @@ void json_out_end(struct json_out *out, char bracket)
 void json_out_key(struct json_out *out, const char *key)
 {
 	json_out_text(out, key);
+	json_out_colon(out);
+}
+
+void json_out_colon(struct json_out *out)
+{
 	put(out, ": ", 2);
 	out->comma = false;
 }
@@ -160,6 +167,26 @@ void json_out_string(struct json_out *out, const char *text, size_t length)
 void json_out_text(struct json_out *out, const char *text)
 {
 	json_out_string(out, text, strlen(text));
+}
+
+void json_out_base64(struct json_out *out, const char *prefix, const char *data, size_t length)
+{
+	char lines[64 * BASE64_LINE_CHARACTERS];
+	size_t part, used = 0;
+
+	separate(out);
+	put(out, "\"", 1);
+	put(out, prefix, strlen(prefix));
+	for (; length && !out->error; data += part, length -= part) {
+		part = length < BASE64_LINE_BYTES ? length : BASE64_LINE_BYTES;
+		base64_encode_line(data, part, lines + used);
+		used += BASE64_LINE_CHARACTERS;
+		if (used == sizeof(lines) || part == length) {
+			put(out, lines, used);
+			used = 0;
+		}
+	}
+	put(out, "\"", 1);
 }
 
 void json_out_raw(struct json_out *out, const char *json, size_t length)

@@ -22,6 +22,8 @@ void json_out_end(struct json_out *out, char bracket);
 
 /* The name of the next member; ASCII without anything to escape. */
 void json_out_key(struct json_out *out, const char *key);
+/* After a name that was written as a string: its value follows. */
+void json_out_colon(struct json_out *out);
 
 /*
  * A string of length bytes. Everything but printable ASCII is escaped; bytes that are not UTF-8
@@ -37,6 +39,9 @@ void json_out_bool(struct json_out *out, bool value);
 
 /* Whether json_out_string would write length bytes of text as they are, without any U+FFFD. */
 bool json_out_is_utf8(const char *text, size_t length);
+
+/* A string: prefix (ASCII without anything to escape), and length bytes of data in base 64. */
+void json_out_base64(struct json_out *out, const char *prefix, const char *data, size_t length);
 
 /* A value that is JSON already. */
 void json_out_raw(struct json_out *out, const char *json, size_t length);

@@ -1,11 +1,11 @@
 /* The command `vivarium`: which of its faces is asked for, and the configuration for it. */
 #include "fcgi-app/config.h"
-#include "fcgi-app/json_out.h"
 #include "fcgi-app/launch.h"
 #include "fcgi-app/run_command.h"
+#include "fcgi-app/run_request.h"
 #include "fcgi-app/template_trees.h"
+#include "fcgi-app/text_file.h"
 #include "fcgi-app/version.h"
-#include "sandbox/json_scan.h"
 #include "sandbox/policy.h"
 
 #include <errno.h>
@@ -19,6 +19,7 @@
 enum {
 	EXIT_USAGE = 2,
 	EXIT_RUN_INTERNAL = 125,
+	POLICY_MAX_BYTES = 1 << 20,
 };
 
 static const char help[] =
@@ -29,11 +30,16 @@ static const char help[] =
 	"      (finish what runs) or SIGINT (stop at once); a newline is written to descriptor N\n"
 	"      once scripts can be run\n"
 	"  vivarium run [--config FILE] [--set KEY=VALUE]... [--timeout SECONDS] [--memory MIB]\n"
-	"               [--entry NAME | --no-entry] [--json] SCRIPT\n"
+	"               [--entry NAME | --no-entry] [--arg VALUE]... [--kwarg NAME=VALUE]...\n"
+	"               [--argv WORD]... [--env NAME=VALUE]... [--stdin FILE]\n"
+	"               [--file PATH[=FILE]]... [--output GLOB]... [--encode strict|rich]\n"
+	"               [--json] SCRIPT\n"
 	"      run one script (\"-\": standard input) in the same jail; what main() returns goes to\n"
 	"      standard output as JSON, what is printed to standard error; with --json the whole\n"
-	"      answer goes to standard output. Exit status: 0 a value, 1 the script failed,\n"
-	"      124 out of time, 125 Vivarium failed, 2 wrong usage\n"
+	"      answer goes to standard output, figures and output files (--output) in it. VALUE is\n"
+	"      JSON, or else a string. FILE is put into the working directory as PATH, or becomes\n"
+	"      the script's standard input (\"-\": our own). Exit status: 0 a value, 1 the script\n"
+	"      failed, 124 out of time, 125 Vivarium failed, 2 wrong usage\n"
 	"  vivarium --check-config [--config FILE] [--set KEY=VALUE]...\n"
 	"      check the configuration and print what is in force\n"
 	"  vivarium --version | --help\n";
@@ -44,8 +50,7 @@ struct options {
 	const char *sets[64]; /* --set, applied after the file */
 	size_t set_count;
 	int ready;
-	const char *timeout, *memory, *entry;
-	bool no_entry, json;
+	struct run_options run;
 };
 
 static int complain(const char *program, const char *text)
@@ -63,6 +68,14 @@ enum option_code {
 	OPTION_ENTRY,
 	OPTION_NO_ENTRY,
 	OPTION_JSON,
+	OPTION_ARG,
+	OPTION_KWARG,
+	OPTION_ARGV,
+	OPTION_ENV,
+	OPTION_STDIN,
+	OPTION_FILE,
+	OPTION_OUTPUT,
+	OPTION_ENCODE,
 };
 
 static const struct option common_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
@@ -75,7 +88,57 @@ static const struct option run_options[] = {{"config", required_argument, NULL, 
 	{"memory", required_argument, NULL, OPTION_MEMORY},
 	{"entry", required_argument, NULL, OPTION_ENTRY},
 	{"no-entry", no_argument, NULL, OPTION_NO_ENTRY},
-	{"json", no_argument, NULL, OPTION_JSON}, {NULL, 0, NULL, 0}};
+	{"json", no_argument, NULL, OPTION_JSON},
+	{"arg", required_argument, NULL, OPTION_ARG},
+	{"kwarg", required_argument, NULL, OPTION_KWARG},
+	{"argv", required_argument, NULL, OPTION_ARGV},
+	{"env", required_argument, NULL, OPTION_ENV},
+	{"stdin", required_argument, NULL, OPTION_STDIN},
+	{"file", required_argument, NULL, OPTION_FILE},
+	{"output", required_argument, NULL, OPTION_OUTPUT},
+	{"encode", required_argument, NULL, OPTION_ENCODE}, {NULL, 0, NULL, 0}};
+
+/* Options that become fields of a request. */
+static int take_run_option(struct run_options *run, int code, const char *value)
+{
+	switch (code) {
+	case OPTION_TIMEOUT:
+		run->timeout = value;
+		return 0;
+	case OPTION_MEMORY:
+		run->memory = value;
+		return 0;
+	case OPTION_ENTRY:
+		run->entry = value;
+		return 0;
+	case OPTION_NO_ENTRY:
+		run->no_entry = true;
+		return 0;
+	case OPTION_JSON:
+		run->json = true;
+		return 0;
+	case OPTION_ARG:
+		return run_list_add(&run->args, value);
+	case OPTION_KWARG:
+		return run_list_add(&run->kwargs, value);
+	case OPTION_ARGV:
+		return run_list_add(&run->argv, value);
+	case OPTION_ENV:
+		return run_list_add(&run->env, value);
+	case OPTION_STDIN:
+		run->input = value;
+		return 0;
+	case OPTION_FILE:
+		return run_list_add(&run->files, value);
+	case OPTION_OUTPUT:
+		return run_list_add(&run->outputs, value);
+	case OPTION_ENCODE:
+		run->encode = value;
+		return 0;
+	default:
+		return -EINVAL; /* getopt has said why */
+	}
+}
 
 static int take_option(struct options *options, int code, const char *value)
 {
@@ -91,23 +154,8 @@ static int take_option(struct options *options, int code, const char *value)
 	case OPTION_READY_FD:
 		options->ready = atoi(value);
 		return options->ready > 2 ? 0 : -EINVAL;
-	case OPTION_TIMEOUT:
-		options->timeout = value;
-		return 0;
-	case OPTION_MEMORY:
-		options->memory = value;
-		return 0;
-	case OPTION_ENTRY:
-		options->entry = value;
-		return 0;
-	case OPTION_NO_ENTRY:
-		options->no_entry = true;
-		return 0;
-	case OPTION_JSON:
-		options->json = true;
-		return 0;
 	default:
-		return -EINVAL; /* getopt has said why */
+		return take_run_option(&options->run, code, value);
 	}
 }
 
@@ -205,86 +253,6 @@ static int serve(int argc, char **argv)
 	return r;
 }
 
-/* A file of up to 1 MiB. */
-static int read_text(const char *path, struct buffer *text, struct err *err)
-{
-	int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-	char data[16 * 1024];
-	ssize_t n;
-	int r = 0;
-
-	if (fd < 0)
-		return err_set(err, errno, "open %s", path);
-	text->cap = SCRIPT_MAX_BYTES;
-	while (!r && (n = read(fd, data, sizeof(data))) > 0)
-		r = buffer_append(text, data, (size_t)n);
-	if (r < 0)
-		return err_set(err, -r, "%s (1 MiB at the most)", path);
-	return n < 0 ? err_set(err, errno, "read %s", path) : 0;
-}
-
-/* One number from the command line, into the body of a request; nothing else may slip in. */
-static int put_number(struct json_out *out, const char *key, const char *text, struct err *err)
-{
-	const struct json_scan_options options = {.max_bytes = 40};
-	struct json_scan_result result;
-
-	if (!text)
-		return 0;
-	if (json_scan(text, strlen(text), &options, NULL, NULL, &result) < 0 ||
-		result.type != JSON_SCAN_NUMERIC)
-		return err_set(err, EINVAL, "--%s takes a number, not \"%.40s\"", key, text);
-	json_out_key(out, key);
-	json_out_raw(out, text, strlen(text));
-	return 0;
-}
-
-/* The options become a request, and so have the same limits as over HTTP. */
-static int write_request(const struct options *options, const struct buffer *script,
-	struct buffer *body, struct err *err)
-{
-	struct json_out out = {.buffer = body};
-	int r;
-
-	json_out_begin(&out, '{');
-	json_out_key(&out, "script");
-	json_out_string(&out, script->data ? script->data : "", script->length);
-	if (options->entry || options->no_entry)
-		json_out_key(&out, "entry");
-	if (options->no_entry)
-		json_out_raw(&out, "null", 4);
-	else if (options->entry)
-		json_out_text(&out, options->entry);
-	r = put_number(&out, "timeout", options->timeout, err);
-	if (!r)
-		r = put_number(&out, "memory", options->memory, err);
-	json_out_end(&out, '}');
-	return !r && out.error ? err_set(err, -out.error, "write the request") : r;
-}
-
-static int make_job(const struct options *options, const char *path, struct run_job *job,
-	struct err *err)
-{
-	struct buffer script = {0}, body = {0};
-	struct request_refusal refusal;
-	int r = read_text(path, &script, err);
-
-	if (!r && !json_out_is_utf8(script.data, script.length))
-		r = err_set(err, EILSEQ, "script %s is not UTF-8", path);
-	if (!r)
-		r = write_request(options, &script, &body, err);
-	if (!r) {
-		r = request_parse(body.data, body.length, &options->config, 0, &job->request,
-			&refusal);
-		if (r < 0)
-			err_set(err, -r, "%s", r == -EINVAL ? refusal.error : "read the options");
-	}
-	job->whole_answer = options->json;
-	buffer_free(&script);
-	buffer_free(&body);
-	return r;
-}
-
 /* Only the set that the script asks for, and what it lies on, is made warm. */
 static void keep_one_set(struct library_sets *sets, struct request *request)
 {
@@ -330,11 +298,13 @@ static int run(int argc, char **argv)
 		return complain(argv[0], "run takes one script; see vivarium --help");
 	r = library_sets_parse(options.config.library_sets, &sets, &err);
 	if (!r)
-		r = make_job(&options, argv[optind], &job, &err);
+		r = run_request_make(&options.run, argv[optind], &options.config, &job.request,
+			&err);
 	if (r < 0) {
 		request_free(&job.request);
 		return complain(argv[0], err.text);
 	}
+	job.whole_answer = options.run.json;
 	keep_one_set(&sets, &job.request);
 	r = launch(&setup, &err);
 	request_free(&job.request);
@@ -352,7 +322,7 @@ static int check_policy(const char *path, struct err *err)
 	static struct policy policy;
 	struct buffer text = {0};
 	size_t allowed, conditional;
-	int r = read_text(path, &text, err);
+	int r = text_file_read(path, POLICY_MAX_BYTES, &text, err);
 
 	if (r < 0) {
 		fprintf(stderr, "system-call policy: %s\n", err->text);

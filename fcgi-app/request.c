@@ -1,4 +1,4 @@
-#include "fcgi-app/request.h"
+#include "fcgi-app/request_fields.h"
 
 #include "fcgi-app/json_in.h"
 #include "sandbox/json_scan.h"
@@ -11,20 +11,6 @@
 
 enum {
 	KEEP_BYTES = 64 * 1024,
-};
-
-struct parsing {
-	const struct config *config;
-	struct request *request;
-	struct request_refusal *refusal;
-	bool has_script;
-	int error; /* first failure */
-};
-
-struct value {
-	const char *text; /* JSON, exact span */
-	size_t length;
-	enum json_scan_type type;
 };
 
 /* Length of the longest part of valid UTF-8 that has at most `most` bytes and whole characters. */
@@ -43,8 +29,7 @@ static void quote(char *got, size_t size, const struct value *value)
 		value->length > CLIP_BYTES ? "..." : "");
 }
 
-/* Refuses with the field's name, what is allowed, and what came. */
-static void refuse(struct parsing *parsing, const char *field, const struct value *value,
+void request_refuse(struct parsing *parsing, const char *field, const struct value *value,
 	const char *error, const char *allowed)
 {
 	struct request_refusal *refusal = parsing->refusal;
@@ -55,6 +40,17 @@ static void refuse(struct parsing *parsing, const char *field, const struct valu
 	snprintf(refusal->allowed, sizeof(refusal->allowed), "%s", allowed);
 	if (value)
 		quote(refusal->got, sizeof(refusal->got), value);
+}
+
+void request_refuse_size(struct parsing *parsing, const char *field, const struct value *value,
+	const char *error, const char *allowed, size_t limit, size_t used)
+{
+	struct request_refusal *refusal = parsing->refusal;
+
+	request_refuse(parsing, field, value, error, allowed);
+	refusal->unit = "bytes";
+	refusal->limit = (double)limit;
+	refusal->used = (double)used;
 }
 
 static bool is_blank(const struct buffer *text)
@@ -75,7 +71,7 @@ static void take_script(struct parsing *parsing, const struct value *value)
 	static const char allowed[] = "a string of 1 to 1048576 bytes of UTF-8, not blank";
 
 	if (value->type != JSON_SCAN_STRING) {
-		refuse(parsing, "script", value, error, allowed);
+		request_refuse(parsing, "script", value, error, allowed);
 		return;
 	}
 	parsing->error = json_in_string(value->text, value->length, script);
@@ -83,10 +79,11 @@ static void take_script(struct parsing *parsing, const struct value *value)
 		return;
 	parsing->has_script = true;
 	if (is_blank(script))
-		refuse(parsing, "script", value, error, allowed);
+		request_refuse(parsing, "script", value, error, allowed);
 	else if (script->length > SCRIPT_MAX_BYTES)
-		refuse(parsing, "script", value, "script must be at most 1048576 bytes of UTF-8",
-			allowed);
+		request_refuse_size(parsing, "script", value,
+			"script must be at most 1048576 bytes of UTF-8", allowed, SCRIPT_MAX_BYTES,
+			script->length);
 }
 
 static void take_entry(struct parsing *parsing, const struct value *value)
@@ -101,7 +98,7 @@ static void take_entry(struct parsing *parsing, const struct value *value)
 		return;
 	}
 	if (value->type != JSON_SCAN_STRING) {
-		refuse(parsing, "entry", value, error, allowed);
+		request_refuse(parsing, "entry", value, error, allowed);
 		return;
 	}
 	buffer_reset(entry, KEEP_BYTES);
@@ -109,10 +106,10 @@ static void take_entry(struct parsing *parsing, const struct value *value)
 	if (parsing->error)
 		return;
 	if (!entry->length || entry->length > ENTRY_MAX_BYTES)
-		refuse(parsing, "entry", value, error, allowed);
+		request_refuse(parsing, "entry", value, error, allowed);
 	for (i = 0; i < entry->length && !parsing->error; i++) {
 		if ((unsigned char)entry->data[i] < 0x20 || entry->data[i] == 0x7f)
-			refuse(parsing, "entry", value, error, allowed);
+			request_refuse(parsing, "entry", value, error, allowed);
 	}
 }
 
@@ -140,7 +137,7 @@ static void take_timeout(struct parsing *parsing, const struct value *value)
 		snprintf(allowed, sizeof(allowed), "a number from 0.01 to %.10g", most);
 		snprintf(error, sizeof(error), "timeout must be a number of seconds from 0.01 to %.10g",
 			most);
-		refuse(parsing, "timeout", value, error, allowed);
+		request_refuse(parsing, "timeout", value, error, allowed);
 		return;
 	}
 	parsing->request->limits.timeout_ms = (uint32_t)llround(seconds * 1000);
@@ -157,7 +154,7 @@ static void take_memory(struct parsing *parsing, const struct value *value)
 		snprintf(allowed, sizeof(allowed), "an integer from 16 to %.10g", most);
 		snprintf(error, sizeof(error), "memory must be an integer of MiB from 16 to %.10g",
 			most);
-		refuse(parsing, "memory", value, error, allowed);
+		request_refuse(parsing, "memory", value, error, allowed);
 		return;
 	}
 	parsing->request->limits.memory_mib = (uint32_t)mib;
@@ -171,9 +168,18 @@ static const struct field {
 	{"entry", take_entry},
 	{"timeout", take_timeout},
 	{"memory", take_memory},
+	{"args", request_take_args},
+	{"kwargs", request_take_kwargs},
+	{"argv", request_take_argv},
+	{"env", request_take_env},
+	{"stdin", request_take_stdin},
+	{"files", request_take_files},
+	{"outputs", request_take_outputs},
+	{"encode", request_take_encode},
+	{"visualizations", request_take_visualizations},
 };
 
-static void note_unknown(struct parsing *parsing, const struct buffer *name)
+void request_note_unknown(struct parsing *parsing, const struct buffer *name)
 {
 	struct request *request = parsing->request;
 
@@ -203,8 +209,32 @@ static void take_member(void *context, const char *key, size_t key_bytes, const 
 		}
 	}
 	if (!parsing->error && i == sizeof(fields) / sizeof(fields[0]))
-		note_unknown(parsing, &name);
+		request_note_unknown(parsing, &name);
 	buffer_free(&name);
+}
+
+/* What no field can tell alone. */
+static void check_together(struct parsing *parsing)
+{
+	const struct request *request = parsing->request;
+	char error[128];
+
+	if (!request->has_entry && parsing->arguments_field) {
+		request_refuse(parsing, parsing->arguments_field, NULL,
+			"args and kwargs are for the entry, and entry is null",
+			"nothing where entry is null");
+		return;
+	}
+	if (parsing->input_bytes <= FILES_MAX_BYTES)
+		return;
+	snprintf(error, sizeof(error),
+		"stdin and files are %zu bytes together, over the limit of %d",
+		parsing->input_bytes, FILES_MAX_BYTES);
+	request_refuse_size(parsing, parsing->file_count ? "files" : "stdin", NULL, error,
+		"8388608 bytes of stdin and decoded files together", FILES_MAX_BYTES,
+		parsing->input_bytes);
+	snprintf(parsing->refusal->got, sizeof(parsing->refusal->got), "%zu bytes",
+		parsing->input_bytes);
 }
 
 static int refuse_text(struct request_refusal *refusal, const struct json_scan_result *result)
@@ -224,7 +254,8 @@ static int refuse_text(struct request_refusal *refusal, const struct json_scan_r
 static void set_defaults(struct request *request, const struct config *config)
 {
 	request->limits = (struct job_limits){.timeout_ms = (uint32_t)config->default_timeout_ms,
-		.memory_mib = (uint32_t)config->default_memory_mib};
+		.memory_mib = (uint32_t)config->default_memory_mib,
+		.flags = JOB_FIGURES};
 	request->has_entry = true;
 }
 
@@ -246,10 +277,13 @@ int request_parse(const char *body, size_t length, const struct config *config, 
 	if (r < 0)
 		return r == -EINVAL ? refuse_text(refusal, &result) : r;
 	if (!parsing.error && result.type != JSON_SCAN_OBJECT)
-		refuse(&parsing, NULL, NULL, "body must be a JSON object", "an object");
+		request_refuse(&parsing, NULL, NULL, "body must be a JSON object", "an object");
 	if (!parsing.error && !parsing.has_script)
-		refuse(&parsing, "script", NULL, "script must be a non-empty string",
+		request_refuse(&parsing, "script", NULL, "script must be a non-empty string",
 			"a string of 1 to 1048576 bytes of UTF-8, not blank");
+	if (!parsing.error)
+		check_together(&parsing);
+	buffer_free(&parsing.paths);
 	/* twice the time on every processor's account, and one second for rounding */
 	request->limits.cpu_s = (request->limits.timeout_ms * 2 + 999) / 1000 + 1;
 	return parsing.error;
@@ -257,15 +291,17 @@ int request_parse(const char *body, size_t length, const struct config *config, 
 
 void request_reset(struct request *request)
 {
-	struct buffer script = request->script, entry = request->entry;
+	struct buffer script = request->script, entry = request->entry, parts = request->parts;
 
 	buffer_reset(&script, KEEP_BYTES);
 	buffer_reset(&entry, KEEP_BYTES);
-	*request = (struct request){.script = script, .entry = entry};
+	buffer_reset(&parts, KEEP_BYTES);
+	*request = (struct request){.script = script, .entry = entry, .parts = parts};
 }
 
 void request_free(struct request *request)
 {
 	buffer_free(&request->script);
 	buffer_free(&request->entry);
+	buffer_free(&request->parts);
 }

@@ -15,6 +15,8 @@ enum {
 	ENTRY_MAX_BYTES = 255,
 	UNKNOWN_FIELDS_MAX = 10, /* named in warnings */
 	CLIP_BYTES = 80, /* of what a client sent, when it is quoted */
+	INPUT_PATH_MAX_BYTES = 255, /* of an input file, and of a glob for output files */
+	OUTPUTS_MAX = 100, /* globs */
 };
 
 struct request {
@@ -22,6 +24,7 @@ struct request {
 	struct buffer script; /* UTF-8 */
 	struct buffer entry;
 	bool has_entry; /* false: run as __main__ */
+	struct buffer parts; /* arguments, input and the like, as the frames that carry them */
 	size_t unknown_fields; /* at most UNKNOWN_FIELDS_MAX */
 	char unknown_field[UNKNOWN_FIELDS_MAX][CLIP_BYTES];
 };
@@ -32,6 +35,8 @@ struct request_refusal {
 	const char *field; /* NULL: the body as a whole */
 	char allowed[128]; /* "" : not said */
 	char got[CLIP_BYTES + 8]; /* "" : not said */
+	const char *unit; /* where a limit struck: of limit and used; else NULL */
+	double limit, used;
 };
 
 /*

@@ -26,6 +26,17 @@ static void write_all(int fd, const char *data, size_t length)
 	}
 }
 
+static void print_warnings(const struct answer_run *run)
+{
+	size_t i;
+
+	for (i = 0; i < run->warning_count; i++) {
+		write_all(STDERR_FILENO, "vivarium: ", 10);
+		write_all(STDERR_FILENO, run->warnings[i].data, run->warnings[i].length);
+		write_all(STDERR_FILENO, "\n", 1);
+	}
+}
+
 static void print_parts(const struct answer_run *run)
 {
 	write_all(STDERR_FILENO, run->output.data, run->output.length);
@@ -113,6 +124,7 @@ int run_command_front(const struct front_setup *setup)
 		print_answer(&run);
 	} else {
 		print_parts(&run);
+		print_warnings(&run);
 		print_failure(&run);
 	}
 	return answer_exit_code(&run.verdict);

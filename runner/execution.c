@@ -5,6 +5,7 @@
  */
 #include "runner/execution.h"
 
+#include "runner/input.h"
 #include "runner/python.h"
 #include "sandbox/frame.h"
 #include "sandbox/identity.h"
@@ -144,7 +145,14 @@ struct job {
 	struct job_limits limits;
 	struct buffer script, entry;
 	bool has_entry;
+	struct buffer text[PYTHON_TEXTS]; /* parts that Python reads */
+	struct input input;
 };
+
+static int take_text(struct job *job, enum python_text which, const struct frame *frame)
+{
+	return buffer_append(&job->text[which], frame->payload, frame->length);
+}
 
 static int take_frame(struct job *job, const struct frame *frame)
 {
@@ -159,6 +167,21 @@ static int take_frame(struct job *job, const struct frame *frame)
 	case FRAME_ENTRY:
 		job->has_entry = true;
 		return buffer_append(&job->entry, frame->payload, frame->length);
+	case FRAME_ARGS:
+		return take_text(job, PYTHON_ARGS, frame);
+	case FRAME_KWARGS:
+		return take_text(job, PYTHON_KWARGS, frame);
+	case FRAME_ARGV:
+		return take_text(job, PYTHON_ARGV, frame);
+	case FRAME_ENV:
+		return take_text(job, PYTHON_ENV, frame);
+	case FRAME_OUTPUTS:
+		return take_text(job, PYTHON_OUTPUTS, frame);
+	case FRAME_STDIN:
+	case FRAME_FILE:
+	case FRAME_CONTENT:
+		input_take(&job->input, frame);
+		return 0;
 	default:
 		return -EPROTO;
 	}
@@ -176,6 +199,7 @@ static void receive_job(int channel, struct job *job)
 		if (frame.type != FRAME_GO && take_frame(job, &frame) < 0)
 			_exit(1);
 	} while (frame.type != FRAME_GO);
+	input_finish(&job->input);
 	frame_reader_free(&reader);
 }
 
@@ -190,12 +214,16 @@ static int limit_job(const struct execution_setup *setup, const struct job_limit
 	return rlimits_set_job(&job, err);
 }
 
-static int run_job(const struct job *job, int channel, struct err *err)
+static int run_job(struct job *job, int channel, struct err *err)
 {
-	const struct python_job run = {.script = job->script.data ? job->script.data : "",
+	struct python_job run = {.script = job->script.data ? job->script.data : "",
 		.script_bytes = job->script.length,
 		.entry = !job->has_entry ? NULL : job->entry.data ? job->entry.data : "",
-		.entry_bytes = job->entry.length};
+		.entry_bytes = job->entry.length,
+		.flags = job->limits.flags,
+		.text = job->text,
+		.input_error = job->input.error,
+		.input_path = job->input.path};
 
 	return python_run(&run, channel, err);
 }

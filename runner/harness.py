@@ -5,70 +5,30 @@ script once that runs: nothing in here is a secret, and nothing it says is belie
 script's own value and words.
 """
 
-import os
-
-_hooks = []  # of libraries that the template imports: see _postpone_fork_hooks
-_hooks_wanted = False
-_register_at_fork = os.register_at_fork
-
-
-def _postpone_fork_hooks(**hooks):
-    """os.register_at_fork while the template is made: what libraries ask for is kept for later.
-
-    The fork that makes an execution needs none of it, but each hook that runs touches memory that
-    then has to be copied. Forks of the script itself run them all.
-    """
-    _hooks.append(hooks)
-
-
-def _run_hooks(kind, hooks):
-    if _hooks_wanted:
-        for each in hooks:
-            if kind in each:
-                each[kind]()
-
-
-_register_at_fork(before=lambda: _run_hooks("before", reversed(_hooks)),
-                  after_in_parent=lambda: _run_hooks("after_in_parent", _hooks),
-                  after_in_child=lambda: _run_hooks("after_in_child", _hooks))
-os.register_at_fork = _postpone_fork_hooks  # before threading and its like are imported
-
 import atexit
 import builtins
 import gc
 import importlib.machinery
 import io
-import json
 import linecache
+import os
 import signal
-import struct
 import sys
 import threading
 import traceback
 import types
+
 import _random
 import _vivarium
+import _vivarium_fork_hooks as fork_hooks
+from _vivarium_encoding import encode
+from _vivarium_failures import (SCRIPT_FILE, WORKING_DIRECTORY, Outcome, describe_exception,
+                                describe_exit, describe_no_entry, describe_syntax, send_failure,
+                                stack_text)
+from _vivarium_inputs import apply_inputs
+from _vivarium_leavings import send_figures, send_files
 
-SCRIPT_FILE = "script.py"
 PACKAGES = "/usr/lib/python3/dist-packages"
-
-FAILURE_HEADER = struct.Struct("=IiiIIIQ")
-
-
-class Outcome:
-    """What one run came to: a value as JSON text, or a failure in words."""
-
-    def __init__(self, kind=None, value=None, error="", type_name="", line=0, exit_code=0,
-                 traceback_text="", asked_bytes=0):
-        self.kind = kind
-        self.value = value
-        self.error = error
-        self.type_name = type_name
-        self.line = line
-        self.exit_code = exit_code
-        self.traceback_text = traceback_text
-        self.asked_bytes = asked_bytes
-
 
 # --- what the template does once -----------------------------------------------------------------
 
@@ -79,7 +39,7 @@ def prepare():
     site.setcopyright()
     site.sethelper()
     sys.path.append(PACKAGES)
-    sys.path.append("/tmp")
+    sys.path.append(WORKING_DIRECTORY)
     sys.argv = [SCRIPT_FILE]
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
@@ -89,7 +49,7 @@ def prepare():
 
 def import_modules(names):
     """Imports a comma-separated list."""
-    os.register_at_fork = _postpone_fork_hooks
+    fork_hooks.postpone()
     for name in filter(None, names.split(",")):
         __import__(name)
 
@@ -147,7 +107,7 @@ def settle():
     _template_handlers = atexit._ncallbacks()
     _numpy_state = _find_numpy_state()
     linecache.clearcache()
-    os.register_at_fork = _register_at_fork
+    fork_hooks.settle()
     gc.collect()
     gc.freeze()
 
@@ -156,9 +116,8 @@ def settle():
 
 def wake():
     """No two executions may draw the same numbers; nothing may think it is in another process."""
-    global _hooks_wanted
     modules = sys.modules
-    _hooks_wanted = True
+    fork_hooks.run_from_now_on()
     threading.main_thread()._set_native_id()
     if "random" in modules:
         _reseed_random(modules["random"]._inst)
@@ -168,7 +127,7 @@ def wake():
         modules["_ssl"].RAND_add(os.urandom(32), 32.0)
     if "tempfile" in modules:
         modules["tempfile"]._name_sequence = None
-    os.chdir("/tmp")
+    os.chdir(WORKING_DIRECTORY)
 
 
 def _find_numpy_state():
@@ -197,7 +156,7 @@ def _reseed_random(generator):
 
 # --- running a script -----------------------------------------------------------------------------
 
-def execute(source, entry):
+def execute(source, entry, flags=0, given=None):
     """Compiles and runs the script, calls its entry; returns an Outcome, whatever happens."""
     if source.startswith("\ufeff"):
         source = source[1:]
@@ -206,25 +165,28 @@ def execute(source, entry):
     try:
         body, last = _compile(source, entry)
     except BaseException as error:
-        return _syntax(error)
+        return describe_syntax(error)
     module = _make_module(entry)
+    arguments, named = (), {}
     try:
+        if given:
+            arguments, named = apply_inputs(given)
         exec(body, module.__dict__)
         if entry is None:
             value = eval(last, module.__dict__) if last else None
         else:
             main = module.__dict__.get(entry)
             if not callable(main):
-                return _no_main(entry)
-            value = main()
+                return describe_no_entry(entry)
+            value = main(*arguments, **named)
         if isinstance(value, types.CoroutineType):
             import asyncio
             value = asyncio.run(value)
     except SystemExit as error:
-        return _exit(error)
+        return describe_exit(error)
     except BaseException as error:
-        return _exception(error)
-    return _encode(value, entry)
+        return describe_exception(error)
+    return encode(value, entry, flags & _vivarium.FLAG_RICH)
 
 
 def _compile(source, entry):
@@ -250,242 +212,36 @@ def _make_module(entry):
     return module
 
 
-# --- failures in words ----------------------------------------------------------------------------
-
-def _type_name(thing, get=type.__dict__["__name__"].__get__):
-    """The name of its type, whatever a metaclass says."""
-    return get(type(thing))
-
-
-def _frames(error, get=BaseException.__traceback__.__get__):
-    """Its __traceback__, whatever its class says."""
-    return get(error)
-
-
-def _message(error):
-    """str(error) of an object that may lie, raise or exit when asked."""
-    try:
-        return str(error)
-    except BaseException:
-        return "<unprintable %s object>" % _type_name(error)
-
-
-def _one_line(text):
-    return "".join(c if c.isprintable() or ord(c) > 0x9f and c not in "\u2028\u2029" else " "
-                   for c in text[:8192])
-
-
-def _named(error):
-    message = _message(error)
-    name = _type_name(error)
-    return "%s: %s" % (name, message) if message else name
-
-
-def _script_line(error):
-    line = 0
-    tb = _frames(error)
-    while tb is not None:
-        if tb.tb_frame.f_code.co_filename == SCRIPT_FILE:
-            line = tb.tb_lineno
-        tb = tb.tb_next
-    return line
-
-
-def _keep_script_frames(summary, seen):
-    """Drops the frames that are not the script's from an exception and all it came from."""
-    if summary is None or id(summary) in seen:
-        return
-    seen.add(id(summary))
-    frames = [frame for frame in summary.stack if frame.filename == SCRIPT_FILE]
-    summary.stack = traceback.StackSummary.from_list(frames)
-    for other in (summary.__cause__, summary.__context__, *(summary.exceptions or ())):
-        _keep_script_frames(other, seen)
-
-
-def _traceback(error):
-    try:
-        summary = traceback.TracebackException(type(error), error, _frames(error),
-                                               lookup_lines=False, compact=True)
-        if not hasattr(summary, "exceptions"):
-            summary.exceptions = None
-        _keep_script_frames(summary, set())
-        return _head_and_tail("".join(summary.format()))
-    except BaseException:
-        return _plain_traceback(error)
-
-
-def _plain_traceback(error):
-    """Without what the exception came from, for one that raises when it is asked."""
-    try:
-        stack = [frame for frame in traceback.extract_tb(_frames(error))
-                 if frame.filename == SCRIPT_FILE]
-        return _head_and_tail("Traceback (most recent call last):\n"
-                              + "".join(traceback.format_list(stack)) + _named(error) + "\n")
-    except BaseException:
-        return ""
-
-
-def _head_and_tail(text):
-    limit = _vivarium.TRACEBACK_MAX_BYTES - 256
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) <= limit:
-        return text
-    head, tail = data[:limit // 2], data[-limit // 2:]
-    middle = "\n... %d bytes left out ...\n" % (len(data) - limit)
-    return head.decode("utf-8", "ignore") + middle + tail.decode("utf-8", "ignore")
-
-
-def _syntax(error):
-    return Outcome(_vivarium.SYNTAX, error="Syntax error in script: " + _named(error),
-                   type_name=_type_name(error), line=getattr(error, "lineno", 0) or 0,
-                   traceback_text=_traceback(error))
-
-
-def _no_main(entry):
-    return Outcome(
-        _vivarium.NO_MAIN, type_name="AttributeError",
-        error="Script must contain a %s() function (AttributeError: Script requires a callable "
-              "'%s' function.)" % (entry, entry))
-
-
-def _exit(error):
-    _vivarium.spare_memory()
-    try:
-        code = 0 if error.code is None else error.code
-        status = int(code) & 0xff if isinstance(code, int) else 1
-    except BaseException:
-        code, status = error, 1
-    message = _message(code)
-    return Outcome(_vivarium.EXIT, error="SystemExit: %s" % message, type_name="SystemExit",
-                   line=_script_line(error), exit_code=status,
-                   traceback_text=_traceback(error))
-
-
-def _exception(error):
-    _vivarium.spare_memory()
-    name, asked = _type_name(error), 0
-    if isinstance(error, MemoryError):
-        name, asked = "MemoryError", _asked_bytes(error)
-    return Outcome(_vivarium.EXCEPTION, error=_named(error), type_name=name,
-                   line=_script_line(error), traceback_text=_traceback(error), asked_bytes=asked)
-
-
-def _asked_bytes(error):
-    """The size of the allocation that was refused: numpy tells its own, the allocator others'."""
-    try:
-        return min(int(error._total_size), 2**64 - 1)
-    except BaseException:
-        return _vivarium.refused_bytes()
-
-
-# --- the value as JSON ----------------------------------------------------------------------------
-
-def _plain_scalar(value):
-    """A numpy scalar as the number or boolean it stands for; TypeError for anything else."""
-    numpy = sys.modules.get("numpy")
-    if numpy and isinstance(value, numpy.generic):
-        if isinstance(value, numpy.bool_):
-            return bool(value)
-        if isinstance(value, numpy.floating):
-            return float(value)
-        if isinstance(value, numpy.integer) and not isinstance(value, numpy.timedelta64):
-            return int(value)
-    raise TypeError("Object of type %s is not JSON serializable" % _type_name(value))
-
-
-def _plain_key(key):
-    try:
-        return _plain_scalar(key)
-    except TypeError:
-        raise TypeError("keys must be str, int, float, bool or None, not "
-                        + _type_name(key)) from None
-
-
-def _plain_keys(value):
-    """A copy in which keys that are numpy scalars are plain; the rest is shared."""
-    if isinstance(value, dict):
-        copy = {}
-        for key, item in value.items():
-            if not isinstance(key, (str, int, float, type(None))):
-                key = _plain_key(key)
-            item = _plain_keys(item)
-            if key in copy:
-                raise ValueError("keys that are equal in JSON: %r" % (key,))
-            copy[key] = item
-        return copy
-    if isinstance(value, (list, tuple)):
-        return [_plain_keys(item) for item in value]
-    return value
-
-
-# What JSONEncoder(allow_nan=False, default=_plain_scalar).encode makes anew for each value.
-_markers = {}
-_to_chunks = json.encoder.c_make_encoder(_markers, _plain_scalar, json.encoder.c_encode_basestring_ascii,
-                                         None, ": ", ", ", False, False, False)
-
-
-def _encode_plain(value):
-    try:
-        return "".join(_to_chunks(value, 0))
-    except BaseException:
-        _markers.clear()  # of containers that were left half-way
-        raise
-
-
-def _dumps(value):
-    try:
-        return _encode_plain(value)
-    except TypeError as error:
-        if "numpy" not in sys.modules or not str(error).startswith("keys must be"):
-            raise
-    return _encode_plain(_plain_keys(value))
-
-
-def _to_bytes(value):
-    """Its JSON in ASCII; a second try has the memory that is kept in reserve."""
-    try:
-        return _dumps(value).encode("ascii")
-    except MemoryError:
-        _vivarium.spare_memory()
-        return _dumps(value).encode("ascii")
-
-
-def _encode(value, entry):
-    try:
-        text = _to_bytes(value)
-        wrong = _vivarium.scan(text)
-        if wrong is None:
-            return Outcome(value=text)
-        error = ValueError(wrong)
-    except MemoryError as failure:
-        return _exception(failure)
-    except BaseException as failure:
-        error = failure
-    _vivarium.spare_memory()
-    what = "Return value of '%s'" % entry if entry is not None else "Value of the last expression"
-    return Outcome(_vivarium.NOT_JSON, type_name=_type_name(error),
-                   error="%s: %s is not JSON serializable: %s" % (
-                       _type_name(error), what, _message(error)),
-                   line=_script_line(error), traceback_text=_traceback(error))
-
-
 # --- speaking to the worker -----------------------------------------------------------------------
 
-def run(source, entry):
-    """Runs the job and sends everything there is to say about it."""
+def run(source, entry, flags, given):
+    """Runs the job and sends everything there is to say about it.
+
+    given: what came beside script and entry, by name, as JSON in bytes; or None.
+    """
+    outputs = given and given.get("outputs")
     try:
-        outcome = execute(source.decode(), entry)
+        outcome = execute(source.decode(), entry, flags, given)
     except MemoryError:  # once more, while the first failure was put into words
         outcome = Outcome(_vivarium.EXCEPTION, error="MemoryError", type_name="MemoryError")
     if outcome.kind is not None:
         _flush()
-        _send_failure(outcome)
-    elif _has_work_left():
-        _vivarium.send(_vivarium.FRAME_RESULT, outcome.value)
-        _finish()
+        if outputs:
+            send_files(outputs)
+        send_failure(outcome)
     else:
-        _finish()
+        if flags & _vivarium.FLAG_FIGURES and "matplotlib._pylab_helpers" in sys.modules:
+            send_figures()
+        is_over = not _has_work_left()
+        if is_over:
+            _finish()
+        if outputs:
+            send_files(outputs)
         _vivarium.send(_vivarium.FRAME_RESULT, outcome.value)
+        if not is_over:
+            _finish()
+            if outputs:
+                send_files(outputs)  # once more: threads may have written some
     _vivarium.send(_vivarium.FRAME_DONE, b"")
 
 
@@ -513,32 +269,10 @@ def _flush():
             pass
 
 
-def _clip(text, limit):
-    """UTF-8 of at most so many bytes, no character cut in two."""
-    data = text.encode("utf-8", "backslashreplace")
-    return data if len(data) <= limit else data[:limit].decode("utf-8", "ignore").encode()
-
-
-def _send_failure(outcome):
-    type_name = _clip(_one_line(outcome.type_name), _vivarium.ERROR_TYPE_MAX_BYTES)
-    error = _clip(_one_line(outcome.error), _vivarium.ERROR_TEXT_MAX_BYTES)
-    trace = _clip(outcome.traceback_text, _vivarium.TRACEBACK_MAX_BYTES)
-    header = FAILURE_HEADER.pack(outcome.kind, outcome.line, outcome.exit_code,
-                                 len(type_name), len(error), len(trace),
-                                 outcome.asked_bytes)
-    _vivarium.send(_vivarium.FRAME_FAILURE, header + type_name + error + trace)
-
-
 def _on_trace_signal(number, frame):
     """Time is up: say where the main thread stands, then wait for the end."""
-    frames = [(f, line) for f, line in traceback.walk_stack(frame)
-              if f.f_code.co_filename == SCRIPT_FILE]
-    frames.reverse()
-    lines = traceback.StackSummary.extract(iter(frames)).format()
-    text = "Traceback (most recent call last):\n" + "".join(lines)
     _flush()
-    _vivarium.send(_vivarium.FRAME_TRACEBACK, _clip(_head_and_tail(text),
-                                                    _vivarium.TRACEBACK_MAX_BYTES))
+    _vivarium.send(_vivarium.FRAME_TRACEBACK, stack_text(frame))
     _vivarium.send(_vivarium.FRAME_DONE, b"")
     while True:
         signal.pause()

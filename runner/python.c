@@ -3,6 +3,9 @@
 #include <Python.h>
 
 #include "runner/python.h"
+
+#include "runner/channel.h"
+#include "runner/outputs.h"
 #include "sandbox/frame.h"
 #include "sandbox/job.h"
 #include "sandbox/json_scan.h"
@@ -10,7 +13,6 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static PyObject *harness_module;
@@ -19,6 +21,9 @@ static void *memory_reserve; /* given back when a script ran out of memory, to s
 
 enum {
 	RESERVE_BYTES = 4 << 20,
+	SMALL_MAX_BYTES = 512,
+	POOL_BYTES = 16384 - 64, /* in a pool of 3.10 and later, without its header */
+	HOLES_MAX = 1 << 16, /* of one size; should the allocator be another one */
 };
 
 const char *python_name(void)
@@ -26,39 +31,9 @@ const char *python_name(void)
 	return "python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION);
 }
 
-/* Writes all parts to the channel; the socket is blocking and the worker always drains it. */
-static int send_all(const struct frame_header *header, const char *payload)
-{
-	struct iovec parts[2] = {{.iov_base = (void *)header, .iov_len = sizeof(*header)},
-		{.iov_base = (void *)payload, .iov_len = header->length}};
-	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-	size_t left = sizeof(*header) + header->length;
-	ssize_t n;
-
-	while (left) {
-		n = sendmsg(channel_fd, &message, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		left -= (size_t)n;
-		while (message.msg_iovlen && (size_t)n >= message.msg_iov->iov_len) {
-			n -= (ssize_t)message.msg_iov->iov_len;
-			message.msg_iov++;
-			message.msg_iovlen--;
-		}
-		if (message.msg_iovlen) {
-			message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + n;
-			message.msg_iov->iov_len -= (size_t)n;
-		}
-	}
-	return 0;
-}
-
 /* send(type, payload): one frame. */
 static PyObject *vivarium_send(PyObject *self, PyObject *arguments)
 {
-	struct frame_header header;
 	const char *payload;
 	Py_ssize_t length;
 	unsigned type;
@@ -67,15 +42,35 @@ static PyObject *vivarium_send(PyObject *self, PyObject *arguments)
 	(void)self;
 	if (!PyArg_ParseTuple(arguments, "Iy#", &type, &payload, &length))
 		return NULL;
-	header = (struct frame_header){.type = type, .length = (uint32_t)length};
 	Py_BEGIN_ALLOW_THREADS
-	r = send_all(&header, payload);
+	r = channel_send(channel_fd, (enum frame_type)type, payload, (size_t)length);
 	Py_END_ALLOW_THREADS
 	if (r < 0) {
 		errno = -r;
 		return PyErr_SetFromErrno(PyExc_OSError);
 	}
 	Py_RETURN_NONE;
+}
+
+/* send_file(path, most): one output file; its size, which was not sent if it is over most. */
+static PyObject *vivarium_send_file(PyObject *self, PyObject *arguments)
+{
+	unsigned long long most;
+	const char *path;
+	uint64_t size;
+	int r;
+
+	(void)self;
+	if (!PyArg_ParseTuple(arguments, "yK", &path, &most))
+		return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	r = outputs_send_file(channel_fd, path, most, &size);
+	Py_END_ALLOW_THREADS
+	if (r < 0) {
+		errno = -r;
+		return PyErr_SetFromErrno(PyExc_OSError);
+	}
+	return PyLong_FromUnsignedLongLong(size);
 }
 
 /* scan(text): None when the bytes are JSON that a client can read, else what is wrong. */
@@ -181,6 +176,7 @@ static PyObject *vivarium_draw(PyObject *self, PyObject *arguments)
 static PyMethodDef methods[] = {
 	{"draw", vivarium_draw, METH_VARARGS, "draw(address, bytes): random bytes in place"},
 	{"send", vivarium_send, METH_VARARGS, "send(type, payload): one frame to the worker"},
+	{"send_file", vivarium_send_file, METH_VARARGS, "send_file(path, most): one output file"},
 	{"scan", vivarium_scan, METH_VARARGS, "scan(text): None or what is wrong with the JSON"},
 	{"refused_bytes", vivarium_refused_bytes, METH_NOARGS, "size of the last failed allocation"},
 	{"spare_memory", vivarium_spare_memory, METH_NOARGS, "give the reserve back"},
@@ -202,6 +198,10 @@ static const struct number {
 	{"FRAME_FAILURE", FRAME_FAILURE},
 	{"FRAME_TRACEBACK", FRAME_TRACEBACK},
 	{"FRAME_DONE", FRAME_DONE},
+	{"FRAME_CONTENT", FRAME_CONTENT},
+	{"FRAME_FIGURE", FRAME_FIGURE},
+	{"FRAME_FILES", FRAME_FILES},
+	{"FRAME_WARNING", FRAME_WARNING},
 	{"EXCEPTION", VERDICT_EXCEPTION},
 	{"EXIT", VERDICT_EXIT},
 	{"SYNTAX", VERDICT_SYNTAX},
@@ -210,6 +210,14 @@ static const struct number {
 	{"ERROR_TEXT_MAX_BYTES", ERROR_TEXT_MAX_BYTES},
 	{"ERROR_TYPE_MAX_BYTES", ERROR_TYPE_MAX_BYTES},
 	{"TRACEBACK_MAX_BYTES", TRACEBACK_MAX_BYTES},
+	{"WARNING_MAX_BYTES", WARNING_MAX_BYTES},
+	{"CONTENT_MAX_BYTES", CONTENT_MAX_BYTES},
+	{"FILES_MAX", FILES_MAX},
+	{"FILES_MAX_BYTES", FILES_MAX_BYTES},
+	{"FIGURES_MAX", FIGURES_MAX},
+	{"FIGURES_MAX_BYTES", FIGURES_MAX_BYTES},
+	{"FLAG_FIGURES", JOB_FIGURES},
+	{"FLAG_RICH", JOB_RICH},
 };
 
 static PyObject *make_module(void)
@@ -260,7 +268,7 @@ static void set_environment(void)
 		{"LANG", "C.UTF-8"},
 		{"TZ", "UTC"},
 		{"MPLBACKEND", "Agg"},
-		{"MPLCONFIGDIR", "/tmp"},
+		{"MPLCONFIGDIR", "/tmp/.matplotlib"}, /* hidden: no output file of a script */
 		/* a library's own threads would not survive the fork */
 		{"OPENBLAS_NUM_THREADS", "1"},
 		{"OMP_NUM_THREADS", "1"},
@@ -302,25 +310,25 @@ static int initialise(struct err *err)
 	return 0;
 }
 
-int python_start(const char *harness, size_t length, struct err *err)
+int python_start(struct err *err)
 {
-	PyObject *source = NULL, *code = NULL;
-	int r;
-
 	set_environment();
 	if (PyImport_AppendInittab("_vivarium", make_module) < 0)
 		return err_set(err, ENOMEM, "register _vivarium");
-	r = initialise(err);
-	if (r < 0)
-		return r;
-	source = PyBytes_FromStringAndSize(harness, (Py_ssize_t)length);
-	if (source)
-		code = Py_CompileString(PyBytes_AS_STRING(source), "<vivarium>", Py_file_input);
+	return initialise(err);
+}
+
+int python_load(const char *name, const char *source, struct err *err)
+{
+	PyObject *code = Py_CompileString(source, "<vivarium>", Py_file_input);
+	char full_name[64];
+
+	snprintf(full_name, sizeof(full_name), "_vivarium_%s", name);
+	Py_CLEAR(harness_module);
 	if (code)
-		harness_module = PyImport_ExecCodeModule("_vivarium_harness", code);
+		harness_module = PyImport_ExecCodeModule(full_name, code);
 	Py_XDECREF(code);
-	Py_XDECREF(source);
-	return harness_module ? 0 : exception(err, EIO, "load the harness");
+	return harness_module ? 0 : exception(err, EIO, full_name);
 }
 
 int python_import(const char *modules, struct err *err)
@@ -346,6 +354,27 @@ int python_warm(const char *sample, size_t length, struct err *err)
 }
 
 /*
+ * Takes what is free in the pools that Python's allocator has begun, and keeps it: what executions
+ * allocate then lies together in fresh pages, and not in a hole here and a hole there, each of
+ * which is a page to copy. A pool that was not begun hands out blocks one behind the other.
+ */
+static void fill_holes(void)
+{
+	char *block, *last;
+	size_t size, run, count;
+
+	for (size = 16; size <= SMALL_MAX_BYTES; size += 16) {
+		last = NULL;
+		run = 0;
+		for (count = 0; count < HOLES_MAX && run < POOL_BYTES / size - 1; count++) {
+			block = PyObject_Malloc(size);
+			run = last && block == last + size ? run + 1 : 0;
+			last = block;
+		}
+	}
+}
+
+/*
  * malloc_trim gives free pages back; a large block then makes malloc consolidate and sort its free
  * lists once, here, and not in every child (4.5 ms against 3.8 ms were measured for pandas). The
  * pointer is volatile, or the compiler would remove the pair.
@@ -358,6 +387,7 @@ int python_settle(struct err *err)
 	if (!done)
 		return exception(err, EIO, "settle");
 	Py_DECREF(done);
+	fill_holes();
 	if (!memory_reserve)
 		memory_reserve = malloc(RESERVE_BYTES);
 	malloc_trim(0);
@@ -399,13 +429,60 @@ int python_wake(struct err *err)
 	return done ? 0 : exception(err, EIO, "wake up");
 }
 
-int python_run(const struct python_job *job, int channel, struct err *err)
+/* One part of the job as bytes under its name; the text is freed, for scripts need the memory. */
+static int give_text(PyObject *given, const char *name, struct buffer *text)
 {
-	PyObject *done;
+	PyObject *bytes = PyBytes_FromStringAndSize(text->data, (Py_ssize_t)text->length);
+	int r = bytes ? PyDict_SetItemString(given, name, bytes) : -1;
+
+	Py_XDECREF(bytes);
+	buffer_free(text);
+	return r;
+}
+
+/* What came with the job beside script and entry; None, and no work, when nothing did. */
+static PyObject *gather(struct python_job *job)
+{
+	static const char *const names[PYTHON_TEXTS] = {[PYTHON_ARGS] = "args",
+		[PYTHON_KWARGS] = "kwargs",
+		[PYTHON_ARGV] = "argv",
+		[PYTHON_ENV] = "env",
+		[PYTHON_OUTPUTS] = "outputs"};
+	PyObject *given = NULL, *failure;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < PYTHON_TEXTS && !r; i++) {
+		if (!job->text[i].length)
+			continue;
+		given = given ? given : PyDict_New();
+		r = given ? give_text(given, names[i], &job->text[i]) : -1;
+	}
+	if (!r && job->input_error) {
+		given = given ? given : PyDict_New();
+		failure = Py_BuildValue("(is)", job->input_error, job->input_path);
+		r = given && failure ? PyDict_SetItemString(given, "input_error", failure) : -1;
+		Py_XDECREF(failure);
+	}
+	if (r) { /* there is no memory: the script's failure, which the harness reports */
+		PyErr_Clear();
+		Py_XDECREF(given);
+		return Py_BuildValue("{s(is)}", "input_error", ENOMEM, "");
+	}
+	return given ? given : Py_NewRef(Py_None);
+}
+
+int python_run(struct python_job *job, int channel, struct err *err)
+{
+	PyObject *done = NULL, *given;
 
 	channel_fd = channel;
-	done = PyObject_CallMethod(harness_module, "run", "y#z#", job->script,
-		(Py_ssize_t)job->script_bytes, job->entry, (Py_ssize_t)job->entry_bytes);
+	given = gather(job);
+	if (given)
+		done = PyObject_CallMethod(harness_module, "run", "y#z#IO", job->script,
+			(Py_ssize_t)job->script_bytes, job->entry, (Py_ssize_t)job->entry_bytes,
+			job->flags, given);
+	Py_XDECREF(given);
 	Py_XDECREF(done);
 	return done ? 0 : exception(err, EIO, "report the outcome");
 }

@@ -2,20 +2,28 @@
 #ifndef VIVARIUM_PYTHON_H
 #define VIVARIUM_PYTHON_H
 
+#include "sandbox/buffer.h"
 #include "sandbox/err.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* "python3.11": the name of the standard library's directory of the linked interpreter. */
 const char *python_name(void);
 
 /*
- * Starts the interpreter, isolated from environment and user, and loads the harness from
- * length bytes of source. Sets the environment variables scripts see. Returns 0 or -EIO, with
- * the exception in *err.
+ * Starts the interpreter, isolated from environment and user. Sets the environment variables
+ * scripts see. Returns 0 or a negative errno, with the reason in *err.
  */
-int python_start(const char *harness, size_t length, struct err *err);
+int python_start(struct err *err);
+
+/*
+ * Loads one of our own modules from its source, NUL-terminated text; others import it as
+ * "_vivarium_NAME". The one that is loaded last is the harness, which all that follows calls.
+ * Returns 0 or -EIO, with the exception in *err.
+ */
+int python_load(const char *name, const char *source, struct err *err);
 
 /*
  * Imports the comma-separated modules. Returns 0, -ENOENT when one is not installed (its name in
@@ -54,12 +62,26 @@ struct python_job {
 	size_t script_bytes;
 	const char *entry; /* NULL: run as __main__ */
 	size_t entry_bytes;
+	uint32_t flags; /* enum job_flag */
+	struct buffer *text; /* PYTHON_TEXTS of them, JSON, empty where there is none; freed */
+	int input_error; /* errno of an input file that could not be written; 0: none */
+	const char *input_path; /* which one */
+};
+
+/* Parts of a job that are JSON for Python to read. */
+enum python_text {
+	PYTHON_ARGS,
+	PYTHON_KWARGS,
+	PYTHON_ARGV,
+	PYTHON_ENV,
+	PYTHON_OUTPUTS,
+	PYTHON_TEXTS,
 };
 
 /*
  * Runs the job; result, failure and end go out on the channel. Returns 0 when all was said, a
  * negative errno when not even a failure could be reported.
  */
-int python_run(const struct python_job *job, int channel, struct err *err);
+int python_run(struct python_job *job, int channel, struct err *err);
 
 #endif

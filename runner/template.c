@@ -16,6 +16,7 @@
  * first, and ends.
  */
 #include "runner/image.h"
+#include "runner/modules.h"
 #include "runner/python.h"
 #include "runner/scout.h"
 #include "runner/self_check.h"
@@ -45,7 +46,7 @@
 
 enum {
 	SETS_MAX = 16,
-	TEXT_MAX_BYTES = 1 << 20,
+	POLICY_MAX_BYTES = 1 << 20,
 };
 
 /* One library set, as the command line has it: "NAME:PARENT:MODULE,MODULE". */
@@ -96,22 +97,6 @@ static _Noreturn void die(const struct err *err)
 	exit(1);
 }
 
-/* A file's text, NUL-terminated, at most TEXT_MAX_BYTES; the caller's. NULL on failure. */
-static char *read_text(int directory, const char *path, size_t *length)
-{
-	SCOPE_FD fd = openat(directory, path, O_RDONLY | O_CLOEXEC);
-	char *text = fd < 0 ? NULL : malloc(TEXT_MAX_BYTES);
-	ssize_t n;
-
-	*length = 0;
-	while (text && *length < TEXT_MAX_BYTES - 1 &&
-		(n = read(fd, text + *length, TEXT_MAX_BYTES - 1 - *length)) > 0)
-		*length += (size_t)n;
-	if (text)
-		text[*length] = '\0';
-	return text;
-}
-
 static int parse_set(const char *text, struct set *set)
 {
 	return sscanf(text, "%31[a-z0-9_-]:%31[a-z0-9_-]:%255[A-Za-z0-9_.,]", set->name, set->parent,
@@ -135,9 +120,9 @@ static void read_sets(struct template *template, int count, char **texts)
 			die(&err);
 		}
 		snprintf(path, sizeof(path), "samples/%s.py", set->name);
-		set->sample = read_text(TEMPLATE_FD_HARNESS, path, &set->sample_bytes);
+		set->sample = modules_read_text(TEMPLATE_FD_HARNESS, path, &set->sample_bytes);
 		snprintf(path, sizeof(path), "typical/%s.py", set->name);
-		set->typical = read_text(TEMPLATE_FD_HARNESS, path, &set->typical_bytes);
+		set->typical = modules_read_text(TEMPLATE_FD_HARNESS, path, &set->typical_bytes);
 		template->sets++;
 	}
 }
@@ -145,13 +130,13 @@ static void read_sets(struct template *template, int count, char **texts)
 static int compile_policy(struct warden_setup *warden, struct err *err)
 {
 	SCOPE_FREE struct policy *policy = malloc(sizeof(*policy));
-	SCOPE_FREE char *text = malloc(TEXT_MAX_BYTES);
+	SCOPE_FREE char *text = malloc(POLICY_MAX_BYTES);
 	ssize_t length;
 	int r;
 
 	if (!policy || !text)
 		return err_set(err, ENOMEM, "read the policy");
-	length = pread(TEMPLATE_FD_POLICY, text, TEXT_MAX_BYTES, 0);
+	length = pread(TEMPLATE_FD_POLICY, text, POLICY_MAX_BYTES, 0);
 	if (length < 0)
 		return err_set(err, errno, "read the policy");
 	r = policy_parse(text, (size_t)length, policy, err);
@@ -198,13 +183,8 @@ static int set_thread_stack(struct err *err)
 
 static int start_interpreter(struct err *err)
 {
-	size_t length;
-	SCOPE_FREE char *harness = read_text(TEMPLATE_FD_HARNESS, "harness.py", &length);
-
-	if (!harness)
-		return err_set(err, errno, "read harness.py");
 	mallopt(M_ARENA_MAX, 1); /* further arenas would eat the address space of small jobs */
-	return python_start(harness, length, err);
+	return modules_load(TEMPLATE_FD_HARNESS, err);
 }
 
 static int load_set(struct template *template, struct err *err)

@@ -46,6 +46,7 @@ void cell_init(struct cell *cell, const struct cell_environment *environment, ui
 		.warden = -1,
 		.deadline_us = clock_now_us(),
 		.lane_in = {.in = {.cap = LANE_MAX_BYTES}},
+		.job = {.out = {.cap = LANE_MAX_BYTES}},
 		.channel_in = {.in = {.cap = CHANNEL_MAX_BYTES}},
 		.output = {.max_bytes = STREAM_MAX_BYTES},
 		.error = {.max_bytes = STREAM_MAX_BYTES},
@@ -373,6 +374,14 @@ static int take_job_frame(struct cell *cell, const struct frame *frame)
 		return begin_job(cell, frame);
 	case FRAME_SCRIPT:
 	case FRAME_ENTRY:
+	case FRAME_ARGS:
+	case FRAME_KWARGS:
+	case FRAME_ARGV:
+	case FRAME_ENV:
+	case FRAME_OUTPUTS:
+	case FRAME_STDIN:
+	case FRAME_FILE:
+	case FRAME_CONTENT:
 	case FRAME_GO:
 		if (!cell->job.begun)
 			return refuse_rest(cell, frame);
@@ -475,6 +484,19 @@ static void take_traceback(struct cell *cell, const struct frame *frame)
 	buffer_append(&cell->run.traceback, frame->payload, frame->length);
 }
 
+/* Without the memory for it the answer goes without it. */
+static void take_extra(struct cell *cell, const struct frame *frame)
+{
+	struct cell_run *run = &cell->run;
+
+	if (cell->state != CELL_RUNNING && cell->state != CELL_FINISHING)
+		return;
+	if (frame->type != FRAME_FILES)
+		extras_take(&run->extras[run->extra], frame);
+	else if (run->extra < CELL_EXTRAS - 1)
+		run->extra++;
+}
+
 static void take_channel_frame(struct cell *cell, const struct frame *frame, pid_t sender)
 {
 	switch ((int)frame->type) {
@@ -493,7 +515,15 @@ static void take_channel_frame(struct cell *cell, const struct frame *frame, pid
 	case FRAME_TRACEBACK:
 		take_traceback(cell, frame);
 		return;
+	case FRAME_FILE:
+	case FRAME_CONTENT:
+	case FRAME_FIGURE:
+	case FRAME_WARNING:
+	case FRAME_FILES:
+		take_extra(cell, frame);
+		return;
 	case FRAME_DONE:
+		cell->run.done = cell->state == CELL_FINISHING;
 		/* without a value or a claim it means nothing: the exit will be judged */
 		if (cell->state == CELL_FINISHING || cell->state == CELL_TRACING)
 			fire(cell, CELL_EVENT_FINISHED);

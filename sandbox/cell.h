@@ -10,6 +10,7 @@
 #include "sandbox/cell_message.h"
 #include "sandbox/cell_renew.h"
 #include "sandbox/cell_state.h"
+#include "sandbox/extras.h"
 #include "sandbox/frame.h"
 #include "sandbox/job.h"
 
@@ -58,6 +59,10 @@ struct cell_job {
 	struct buffer out; /* its frames, on their way to the channel */
 };
 
+enum {
+	CELL_EXTRAS = 3,
+};
+
 struct cell_run { /* the execution in flight */
 	uint32_t number;
 	int status_file; /* its /proc/PID/status; owned */
@@ -78,6 +83,9 @@ struct cell_run { /* the execution in flight */
 	struct buffer value; /* the value's JSON */
 	struct buffer claim; /* a FRAME_FAILURE payload that decodes */
 	struct buffer traceback; /* of a run out of time */
+	struct extras extras[CELL_EXTRAS]; /* figures; files; files once more, after threads ended */
+	size_t extra; /* the one that is being filled */
+	bool done; /* it said that there is no more to come */
 	int status; /* of exited */
 	uint64_t exit_cpu_us, exit_peak_kib;
 };

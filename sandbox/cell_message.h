@@ -80,7 +80,7 @@ enum template_fd {
 	TEMPLATE_FD_CONTROL = 3, /* to the master: struct template_report; end of file: exit */
 	TEMPLATE_FD_PROC, /* a procfs of the service's PID namespace */
 	TEMPLATE_FD_POLICY, /* text of the system-call policy */
-	TEMPLATE_FD_HARNESS, /* directory with harness.py, samples/ and typical/ */
+	TEMPLATE_FD_HARNESS, /* directory with the harness's modules, samples/ and typical/ */
 	TEMPLATE_FD_REQUESTS, /* struct template_request of the first set */
 };
 

@@ -23,18 +23,26 @@ void cell_run_reset(struct cell *cell)
 {
 	struct cell_run *run = &cell->run;
 	struct buffer value = run->value, claim = run->claim, traceback = run->traceback;
+	struct extras extras[CELL_EXTRAS];
 	uint32_t number = run->number;
+	size_t i;
 
 	fd_close(&run->status_file);
 	buffer_reset(&value, KEEP_BYTES);
 	buffer_reset(&claim, KEEP_BYTES);
 	buffer_reset(&traceback, KEEP_BYTES);
+	memcpy(extras, run->extras, sizeof(extras));
+	for (i = 0; i < CELL_EXTRAS; i++)
+		extras_reset(&extras[i], KEEP_BYTES);
 	*run = (struct cell_run){.number = number + 1,
 		.status_file = -1,
 		.value = value,
 		.claim = claim,
 		.traceback = traceback};
 	cell->watch = (struct cell_watch){.next_us = 0};
+	memcpy(run->extras, extras, sizeof(extras));
+	if (!cell->lane_out.length)
+		buffer_reset(&cell->lane_out, KEEP_BYTES); /* an answer may have been large */
 	frame_reader_reset(&cell->channel_in, KEEP_BYTES);
 	capture_reset(&cell->output);
 	capture_reset(&cell->error);
@@ -200,6 +208,26 @@ static int append_words(struct cell *cell, const struct verdict *verdict,
 	return r;
 }
 
+/*
+ * Files and figures, where they came to their end: not those of a run that was cut off. Files that
+ * were sent a second time, after threads and atexit handlers, count if that came to its end too.
+ */
+static int append_extras(struct cell *cell, const struct verdict_facts *facts)
+{
+	struct cell_run *run = &cell->run;
+	bool again = run->done && run->extra == 2;
+	const struct buffer *figures = &run->extras[0].frames,
+			    *files = &run->extras[again ? 2 : 1].frames;
+	int r;
+
+	if (!facts->has_value && !facts->bad_value && !facts->oversize_bytes && !facts->claim)
+		return 0;
+	if (facts->timed_out)
+		return 0;
+	r = buffer_append(&cell->lane_out, figures->data, figures->length);
+	return r < 0 ? r : buffer_append(&cell->lane_out, files->data, files->length);
+}
+
 int cell_run_answer(struct cell *cell, const char *template_name)
 {
 	struct cell_run *run = &cell->run;
@@ -232,6 +260,8 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 			&verdict.stderr_at);
 	if (!r)
 		r = append_words(cell, &verdict, facts.claim);
+	if (!r)
+		r = append_extras(cell, &facts);
 	if (!r)
 		r = frame_append(&cell->lane_out, FRAME_VERDICT, &verdict, sizeof(verdict));
 	return r;

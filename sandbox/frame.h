@@ -19,6 +19,16 @@ enum frame_type {
 	FRAME_GO, /* empty; the job is complete */
 	FRAME_CHANGE, /* uint32_t: the library set that an idle cell is to hold from now on */
 	FRAME_CANCEL, /* empty; dispatcher to worker: nobody waits for the answer any more */
+	/* parts of a job that it may do without; JSON is the client's own text, proven strict */
+	FRAME_ARGS = 16, /* JSON array: what the entry is called with */
+	FRAME_KWARGS, /* JSON object: likewise, by name */
+	FRAME_ARGV, /* JSON array of strings: sys.argv after the script's name */
+	FRAME_ENV, /* JSON object of strings: added to the environment */
+	FRAME_OUTPUTS, /* JSON array of globs: files to send back */
+	FRAME_STDIN, /* bytes of standard input; repeats, in order */
+	/* both ways: files */
+	FRAME_FILE = 24, /* path beneath the working directory; opens a file */
+	FRAME_CONTENT, /* bytes of what was opened last, file or figure; repeats */
 	/* from an execution, every byte of it hostile */
 	FRAME_PARKED = 32, /* empty; ready for a job */
 	FRAME_STEP_FAILED, /* struct step_failure; then the execution ends */
@@ -26,6 +36,9 @@ enum frame_type {
 	FRAME_FAILURE, /* struct failure_header and its texts */
 	FRAME_TRACEBACK, /* where the main thread stood when time was up */
 	FRAME_DONE, /* empty; threads and atexit handlers have ended, output is flushed */
+	FRAME_FIGURE = 48, /* struct figure_header; opens an image in PNG */
+	FRAME_WARNING, /* one line for "warnings" */
+	FRAME_FILES, /* empty; output files follow, in place of any before */
 	/* an answer, from worker to dispatcher */
 	FRAME_READY = 64, /* uint32_t: its library set; the cell takes a job */
 	FRAME_DOWN, /* empty; the cell takes none until it is ready again */

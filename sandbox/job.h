@@ -34,6 +34,14 @@ enum {
 	ERROR_TYPE_MAX_BYTES = 256,
 	TRACEBACK_MAX_BYTES = 64 << 10,
 	JOB_MAX_BYTES = 24 << 20,
+	FILES_MAX = 100, /* into the working directory, and out of it */
+	FILES_MAX_BYTES = 8 << 20, /* of their contents together; on the way in stdin included */
+	FILE_PATH_MAX_BYTES = 4095, /* of an output file; the kernel has no longer ones */
+	FIGURES_MAX = 16,
+	FIGURES_MAX_BYTES = 8 << 20,
+	WARNINGS_MAX = 24,
+	WARNING_MAX_BYTES = 512,
+	CONTENT_MAX_BYTES = 64 << 10, /* of one FRAME_STDIN or FRAME_CONTENT of ours */
 	RESULT_MAX_DEPTH = 1100, /* Python's own recursion limit comes first */
 	RESULT_MAX_DIGITS = 4300, /* what Python itself reads back (sys.get_int_max_str_digits) */
 };
@@ -43,6 +51,17 @@ struct job_limits {
 	uint32_t memory_mib; /* on top of the warm interpreter */
 	uint32_t cpu_s; /* CPU time of each process */
 	uint32_t wanted_set; /* index of the library set that its imports ask for */
+	uint32_t flags; /* enum job_flag */
+};
+
+enum job_flag {
+	JOB_FIGURES = 1, /* figures that are open at the end are sent along */
+	JOB_RICH = 2, /* the value may be what JSON has no form for */
+};
+
+/* Payload of FRAME_FIGURE. */
+struct figure_header {
+	int64_t number; /* as matplotlib counts its figures */
 };
 
 /* Opens FRAME_FAILURE; the three texts follow in this order. */

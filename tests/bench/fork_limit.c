@@ -2,18 +2,20 @@
  * The physical limit: what a bare fork, exit and wait of the warm interpreter costs, with no jail,
  * no script and nobody to answer to.
  *
- * fork_limit HARNESS COUNT LOOPS MODULES=SAMPLE...
+ * fork_limit RUNNER COUNT LOOPS MODULES=SAMPLE...
  *
- * Warms the interpreter as the service's templates do: each MODULES=SAMPLE (modules separated by
- * commas, may be empty; a sample script) is a process forked from the one before. LOOPS forks of
- * the last one, in the place of wardens, then each fork COUNT times, one after the other. Prints
- * one JSON object: forks a second of all, microseconds of wall-clock and CPU time of each fork, and
- * what the first write to a page costs on this machine.
+ * Warms the interpreter as the service's templates do, with the modules of the folder RUNNER: each
+ * MODULES=SAMPLE (modules separated by commas, may be empty; a sample script) is a process forked
+ * from the one before. LOOPS forks of the last one, in the place of wardens, then each fork COUNT
+ * times, one after the other. Prints one JSON object: forks a second of all, microseconds of
+ * wall-clock and CPU time of each fork, and what the first write to a page costs on this machine.
  */
+#include "runner/modules.h"
 #include "runner/python.h"
 #include "sandbox/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +28,6 @@
 #include <unistd.h>
 
 enum {
-	TEXT_MAX_BYTES = 1 << 20,
 	COUNT_MAX = 100000,
 	LOOPS_MAX = 64,
 	TOUCH_BYTES = 16 << 20,
@@ -41,20 +42,6 @@ static _Noreturn void die(const char *what)
 {
 	fprintf(stderr, "fork_limit: %s\n", what);
 	exit(1);
-}
-
-static char *read_file(const char *path, size_t *length)
-{
-	FILE *file = fopen(path, "re");
-	char *text = file ? calloc(1, TEXT_MAX_BYTES) : NULL;
-
-	if (!text) {
-		perror(path);
-		exit(1);
-	}
-	*length = fread(text, 1, TEXT_MAX_BYTES - 1, file);
-	fclose(file);
-	return text;
 }
 
 static uint64_t cpu_us(int who)
@@ -96,7 +83,9 @@ static void warm(const char *set)
 	if (!sample_path || (size_t)(sample_path - set) >= sizeof(modules))
 		die("MODULES=SAMPLE is expected");
 	memcpy(modules, set, (size_t)(sample_path - set));
-	sample = read_file(sample_path + 1, &length);
+	sample = modules_read_text(AT_FDCWD, sample_path + 1, &length);
+	if (!sample)
+		die(sample_path + 1);
 	r = python_import(modules, &err);
 	if (!r)
 		r = python_warm(sample, length, &err);
@@ -194,20 +183,17 @@ int main(int argc, char **argv)
 	struct loop *loops;
 	struct err err = {0};
 	double touch_us;
-	size_t length;
-	char *harness;
-	int i;
+	int runner = argc > 4 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, i;
 
 	if (count < 1 || count > COUNT_MAX || number < 1 || number > LOOPS_MAX) {
-		fprintf(stderr, "usage: fork_limit HARNESS COUNT LOOPS MODULES=SAMPLE...\n");
+		fprintf(stderr, "usage: fork_limit RUNNER COUNT LOOPS MODULES=SAMPLE...\n");
 		return 2;
 	}
 	touch_us = first_touch_us();
 	loops = mmap(NULL, LOOPS_MAX * sizeof(*loops), PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	harness = read_file(argv[1], &length);
 	mallopt(M_ARENA_MAX, 1); /* as the template does */
-	if (loops == MAP_FAILED || python_start(harness, length, &err) < 0)
+	if (loops == MAP_FAILED || modules_load(runner, &err) < 0)
 		die(*err.text ? err.text : "map memory");
 	for (i = 4; i < argc; i++) {
 		if (i > 4)

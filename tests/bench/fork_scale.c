@@ -2,16 +2,19 @@
  * How forks scale with processors and with template trees: bare forks of warm interpreters by
  * several processes at once, which stand for wardens, forked from one tree or from several.
  *
- * fork_scale HARNESS SAMPLE MODULES PROCESSES ROUNDS: warms as many trees as there are processes,
+ * fork_scale RUNNER SAMPLE MODULES PROCESSES ROUNDS: warms as many trees as there are processes,
  * each in a process of its own (forked before there is an interpreter), and lets PROCESSES wardens
  * fork for a quarter of a second: one alone, then all, spread over 1, 2, 4... trees, and so on for
  * ROUNDS rounds, so that a change of the machine's mood meets all alike. Two kinds of children:
  * those that end at once, and those that first wake the interpreter, as an execution does, which
  * writes to some hundred pages. Prints a line of JSON for each: forks a second of all together.
  */
+#include "runner/modules.h"
 #include "runner/python.h"
 #include "sandbox/clock.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,7 +25,6 @@
 #include <unistd.h>
 
 enum {
-	TEXT_MAX_BYTES = 1 << 20,
 	PROCESSES_MAX = 256,
 	ROUNDS_MAX = 1000,
 	SPREADS_MAX = 10, /* 1 alone, and powers of 2 up to PROCESSES_MAX trees */
@@ -51,25 +53,13 @@ static _Noreturn void fail(const char *what)
 	exit(1);
 }
 
-static char *read_file(const char *path, size_t *length)
-{
-	FILE *file = fopen(path, "re");
-	char *text = file ? calloc(1, TEXT_MAX_BYTES) : NULL;
-
-	if (!text)
-		fail(path);
-	*length = fread(text, 1, TEXT_MAX_BYTES - 1, file);
-	fclose(file);
-	return text;
-}
-
 static void warm(char **argv)
 {
 	struct err err = {0};
-	size_t harness_bytes, sample_bytes;
-	char *harness = read_file(argv[1], &harness_bytes);
-	char *sample = read_file(argv[2], &sample_bytes);
-	int r = python_start(harness, harness_bytes, &err);
+	size_t sample_bytes;
+	int runner = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char *sample = modules_read_text(AT_FDCWD, argv[2], &sample_bytes);
+	int r = sample ? modules_load(runner, &err) : err_set(&err, errno, "read %s", argv[2]);
 
 	if (!r)
 		r = python_import(argv[3], &err);
@@ -216,7 +206,7 @@ int main(int argc, char **argv)
 	int count = 0, tree_count = 1, i, round;
 
 	if (processes < 1 || processes > PROCESSES_MAX || rounds < 1 || rounds > ROUNDS_MAX) {
-		fprintf(stderr, "usage: fork_scale HARNESS SAMPLE MODULES PROCESSES ROUNDS\n");
+		fprintf(stderr, "usage: fork_scale RUNNER SAMPLE MODULES PROCESSES ROUNDS\n");
 		return 2;
 	}
 	spreads[count++] = (struct spread){.trees = 1, .processes = 1};

@@ -130,7 +130,7 @@ def limit_run(bench, script, loops):
             for name, modules in LIMIT_SETS[script].items()]
     forks = LIMIT_FORKS[script] // (QUICK_DIVISOR if bench.options.quick else 1)
     command = [os.path.join(bench.options.programs, "fork_limit"),
-               os.path.join(samples, "..", "harness.py"), str(forks), str(loops), *sets]
+               os.path.join(samples, ".."), str(forks), str(loops), *sets]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False,
                               timeout=LIMIT_TIMEOUT_S)

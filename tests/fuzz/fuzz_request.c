@@ -6,11 +6,37 @@
 
 #include "fcgi-app/answer.h"
 #include "fcgi-app/request.h"
+#include "sandbox/frame.h"
 #include "sandbox/json_scan.h"
+#include "sandbox/paths.h"
 
 static struct config config;
 static struct request request;
 static struct buffer body;
+
+/* Whole frames, of types that a worker lets through, under the limits of the contract. */
+static void check_parts(void)
+{
+	struct frame_reader reader = {.in = request.parts};
+	size_t files = 0, bytes = 0;
+	struct frame frame;
+
+	while (frame_reader_next(&reader, &frame)) {
+		CHECK(frame.type >= FRAME_ARGS && frame.type <= FRAME_CONTENT);
+		if (frame.type == FRAME_FILE) {
+			files++;
+			CHECK(frame.length <= INPUT_PATH_MAX_BYTES);
+			CHECK(paths_is_plain(frame.payload, frame.length));
+		}
+		if (frame.type == FRAME_STDIN || frame.type == FRAME_CONTENT) {
+			CHECK(frame.length && frame.length <= CONTENT_MAX_BYTES);
+			CHECK(frame.type == FRAME_STDIN || files);
+			bytes += frame.length;
+		}
+	}
+	CHECK(reader.start == request.parts.length);
+	CHECK(files <= FILES_MAX && bytes <= FILES_MAX_BYTES);
+}
 
 static void check_job(const struct request_refusal *refusal)
 {
@@ -22,6 +48,8 @@ static void check_job(const struct request_refusal *refusal)
 	CHECK(!memchr(request.entry.data, '\0', request.entry.length));
 	CHECK(limits->timeout_ms >= 10 && limits->timeout_ms <= config.max_timeout_ms);
 	CHECK(limits->memory_mib >= 16 && limits->memory_mib <= config.max_memory_mib);
+	CHECK(!(limits->flags & ~(uint32_t)(JOB_FIGURES | JOB_RICH)));
+	check_parts();
 	CHECK(limits->cpu_s * 1000 >= limits->timeout_ms * 2 + 1000);
 	CHECK(request.unknown_fields <= UNKNOWN_FIELDS_MAX);
 	for (size_t i = 0; i < request.unknown_fields; i++)

@@ -7,7 +7,7 @@ import re
 
 BEFORE_A_RUN = {"success", "error", "cause", "stdout", "timestamp", "request_id"}
 ALWAYS_AFTER = {"success", "stdout", "stderr", "usage", "timestamp", "request_id"}
-SOMETIMES_AFTER = {"truncated", "warnings"}
+SOMETIMES_AFTER = {"truncated", "warnings", "files", "visualizations"}
 WITH_TRACEBACK = {"syntax", "exception", "exit", "not_json"}
 MAY_HAVE_TRACEBACK = WITH_TRACEBACK | {"time", "memory"}
 REQUEST_ID = r"[A-Za-z0-9._-]{1,64}"

@@ -307,3 +307,57 @@ def test_paths_in_force_are_there():
     for key in ("harness_dir", "seccomp_policy", "template_program"):
         path = re.search(rf"^{key} = (.*)$", text, re.MULTILINE).group(1)
         assert (TOP / path).exists(), key
+
+
+# --- run: what goes in and comes out --------------------------------------------------------------
+
+SHOW = ("import os, sys\ndef main(*args, **kwargs):\n    return [args, kwargs, sys.argv[1:],"
+        " os.environ.get('A'), sys.stdin.read(), sorted(os.listdir('/tmp'))]\n")
+
+
+def test_arguments_and_input(tmp_path):
+    """VALUE is JSON, or else a string; the rest is text."""
+    script, data = tmp_path / "script.py", tmp_path / "data"
+    script.write_text(SHOW)
+    data.write_bytes(bytes(range(256)))
+    done = vivarium("run", "--config", CONF, "--arg", "5", "--arg", '{"a": [1e2]}', "--arg", "hello",
+                    "--arg", '"5"', "--kwarg", "x=1.5", "--kwarg", "y=z=w", "--argv", "-v",
+                    "--argv", "h\xe9", "--env", "A=b=c", "--stdin", "-", "--file", f"d={data}",
+                    script, stdin="one\ntwo\n")
+    assert done.returncode == 0, done
+    assert json.loads(done.stdout) == [[5, {"a": [100.0]}, "hello", "5"], {"x": 1.5, "y": "z=w"},
+                                       ["-v", "h\xe9"], "b=c", "one\ntwo\n", ["d"]]
+    assert json.loads(vivarium("run", "--config", CONF, "--stdin", script, script).stdout)[4] == SHOW
+
+
+def test_file_is_the_same_inside(tmp_path):
+    """Byte for byte, under a path of its own."""
+    data = tmp_path / "data"
+    data.write_bytes(bytes(range(256)) * 100)
+    done = run("def main(): return open('a/b', 'rb').read() == bytes(range(256)) * 100",
+               "--file", f"a/b={data}")
+    assert done.stdout == "true\n", done
+
+
+def test_output_files_and_encoding():
+    """Files come with the whole answer; warnings are on standard error without it."""
+    done = run("def main():\n    open('a.txt', 'w').write('x')\n    return {1}", "--json",
+               "--output", "*.txt", "--encode", "rich")
+    data = json.loads(done.stdout)
+    assert data["result"] == {"$type": "set", "value": [1]}
+    assert data["files"] == [{"path": "a.txt", "size": 1, "content_base64": "eA=="}]
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--output", "*"], "--output needs --json"), (["--stdin", "-"], "standard input is the script"),
+    (["--env", "A"], "--env takes NAME=VALUE"), (["--env", "a=b"], "env must be an object of strings"),
+    (["--kwarg", "=1"], "--kwarg takes NAME=VALUE"), (["--file", "/nowhere"], "open /nowhere"),
+    (["--file", "../x=/dev/null"], "files[0].path must be a relative path"),
+    (["--encode", "poor"], "encode must be"), (["--arg", "1"] * 257, "see vivarium --help"),
+    (["--no-entry", "--arg", "1"], "entry is null"), (["--stdin", "/dev/zero"], "8 MiB at the most"),
+    (["--arg", "\udcff"], "not UTF-8"), (["--timeout", '1, "memory": 64'], "takes a number")])
+def test_wrong_options_of_run(options, words):
+    """Wrong usage, in one line."""
+    done = run(SHOW, *options)
+    assert done.returncode == 2 and done.stdout == ""
+    assert words in done.stderr and len(done.stderr.splitlines()) <= 2

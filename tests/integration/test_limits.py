@@ -335,7 +335,8 @@ def test_too_long_a_wait(make_service):
         time.sleep(0.02)
     started = time.monotonic()
     answer = service.execute("def main(): return 1")
-    refused(answer, "overloaded", 503)
+    cause = refused(answer, "overloaded", 503)["cause"]
+    assert (cause["limit"], cause["unit"]) == (0.5, "s") and 0.5 <= cause["used"] < 1.9
     assert 0.4 < time.monotonic() - started < 1.9
     assert int(answer.headers["Retry-After"]) >= 1
     thread.join()

@@ -169,6 +169,7 @@ static const struct expectation {
 } expectations[] = {
 	{"read", {0}, ALLOW, ALLOW},
 	{"openat", {0}, ALLOW, ALLOW},
+	{"openat2", {0}, ALLOW, ALLOW},
 	{"futex", {0}, ALLOW, ALLOW},
 	{"exit_group", {0}, ALLOW, ALLOW},
 	{"kill", {1, 9}, ALLOW, ALLOW},

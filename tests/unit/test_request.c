@@ -353,10 +353,10 @@ static void test_unknown_fields(void **state)
 	char body[1024] = "{\"script\":\"x\",\"\":1,\"\\u00e9\":{\"script\":1}", longer[200];
 
 	(void)state;
-	expect_valid("{\"timeot\":5,\"script\":\"x\",\"args\":[1]}");
+	expect_valid("{\"timeot\":5,\"script\":\"x\",\"arg\":[1]}");
 	assert_int_equal(request.unknown_fields, 2);
 	assert_string_equal(request.unknown_field[0], "timeot");
-	assert_string_equal(request.unknown_field[1], "args");
+	assert_string_equal(request.unknown_field[1], "arg");
 	for (int i = 0; i < 20; i++)
 		snprintf(body + strlen(body), 32, ",\"f%d\":%d", i, i);
 	strcat(body, "}");

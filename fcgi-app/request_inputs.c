@@ -1,0 +1,254 @@
+/*
+ * Fields that become parts of a job. Where Python reads them itself (args, kwargs, argv, env,
+ * outputs) they go as the client's own text, which the scanner has found strict: nothing is lost
+ * between two readers of JSON, and no list is longer than its text.
+ */
+#include "fcgi-app/request_fields.h"
+
+#include "fcgi-app/json_in.h"
+#include "sandbox/json_walk.h"
+#include "sandbox/paths.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Whether an element or member is allowed. */
+typedef bool element_check(const struct json_walk_item *item);
+
+struct checking {
+	struct parsing *parsing;
+	const char *field, *allowed;
+	element_check *check;
+	size_t count, most;
+};
+
+/* "argv must be an array of strings" */
+static void refuse(struct checking *checking, const struct value *value)
+{
+	char error[192];
+
+	snprintf(error, sizeof(error), "%s must be %s", checking->field, checking->allowed);
+	request_refuse(checking->parsing, checking->field, value, error, checking->allowed);
+}
+
+static bool check_element(void *context, const struct json_walk_item *item)
+{
+	struct checking *checking = context;
+	const struct value value = {
+		.text = item->value, .length = item->value_length, .type = item->type};
+
+	checking->count++;
+	if (!checking->check(item))
+		refuse(checking, &value);
+	return !checking->parsing->error && (!checking->most || checking->count <= checking->most);
+}
+
+static bool is_anything(const struct json_walk_item *item)
+{
+	(void)item;
+	return true;
+}
+
+/* An array or object whose elements pass goes on as it stands, unless it is empty. */
+static void take_text(struct checking *checking, const struct value *value,
+	enum json_scan_type type, enum frame_type frame)
+{
+	struct parsing *parsing = checking->parsing;
+
+	if (value->type == JSON_SCAN_NULL)
+		return;
+	if (value->type != type) {
+		refuse(checking, value);
+		return;
+	}
+	json_walk(value->text, value->length, check_element, checking);
+	if (!parsing->error && checking->most && checking->count > checking->most)
+		refuse(checking, value);
+	if (!parsing->error && checking->count)
+		parsing->error =
+			frame_append(&parsing->request->parts, frame, value->text, value->length);
+}
+
+/* --- args and kwargs ----------------------------------------------------------------------- */
+
+/* Python reads no integer that has more digits (sys.get_int_max_str_digits). */
+static bool has_long_number(const struct value *value)
+{
+	const struct json_scan_options options = {.max_bytes = BODY_MAX_BYTES,
+		.max_depth = BODY_MAX_DEPTH,
+		.max_number_digits = RESULT_MAX_DIGITS};
+	struct json_scan_result result;
+
+	return json_scan(value->text, value->length, &options, NULL, NULL, &result) == -EINVAL;
+}
+
+static void take_arguments(struct parsing *parsing, const struct value *value, const char *field,
+	enum json_scan_type type, enum frame_type frame)
+{
+	struct checking checking = {.parsing = parsing,
+		.field = field,
+		.allowed = type == JSON_SCAN_ARRAY ? "an array" : "an object",
+		.check = is_anything};
+	char error[128];
+
+	take_text(&checking, value, type, frame);
+	if (parsing->error || !checking.count)
+		return;
+	parsing->arguments_field = field;
+	if (has_long_number(value)) {
+		snprintf(error, sizeof(error), "%s must be without integers of over %d digits",
+			field, RESULT_MAX_DIGITS);
+		request_refuse(parsing, field, value, error, "integers of up to 4300 digits");
+	}
+}
+
+void request_take_args(struct parsing *parsing, const struct value *value)
+{
+	take_arguments(parsing, value, "args", JSON_SCAN_ARRAY, FRAME_ARGS);
+}
+
+void request_take_kwargs(struct parsing *parsing, const struct value *value)
+{
+	take_arguments(parsing, value, "kwargs", JSON_SCAN_OBJECT, FRAME_KWARGS);
+}
+
+/* --- argv, env and outputs ----------------------------------------------------------------- */
+
+static bool is_string(const struct json_walk_item *item)
+{
+	return item->type == JSON_SCAN_STRING &&
+	       !json_walk_has_nul(item->value, item->value_length);
+}
+
+void request_take_argv(struct parsing *parsing, const struct value *value)
+{
+	struct checking checking = {.parsing = parsing,
+		.field = "argv",
+		.allowed = "an array of strings without a NUL",
+		.check = is_string};
+
+	take_text(&checking, value, JSON_SCAN_ARRAY, FRAME_ARGV);
+}
+
+/* [A-Z_][A-Z0-9_]*, and nothing that would tell the loader or the interpreter what to do. */
+static bool is_variable_name(const char *name, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < length; i++) {
+		if (!(name[i] >= 'A' && name[i] <= 'Z') && name[i] != '_' &&
+			!(i && name[i] >= '0' && name[i] <= '9'))
+			return false;
+	}
+	return length && !(length >= 3 && memcmp(name, "LD_", 3) == 0) &&
+	       !(length >= 6 && memcmp(name, "PYTHON", 6) == 0);
+}
+
+static bool is_variable(const struct json_walk_item *item)
+{
+	struct buffer name = {0};
+	int r = json_in_string(item->key, item->key_length, &name);
+	bool is_named = !r && is_variable_name(name.data, name.length);
+
+	buffer_free(&name);
+	return is_named && is_string(item);
+}
+
+void request_take_env(struct parsing *parsing, const struct value *value)
+{
+	struct checking checking = {.parsing = parsing,
+		.field = "env",
+		.allowed = "an object of strings without a NUL, names [A-Z_][A-Z0-9_]*, not LD_* "
+			   "or PYTHON*",
+		.check = is_variable};
+
+	take_text(&checking, value, JSON_SCAN_OBJECT, FRAME_ENV);
+}
+
+static bool is_glob(const struct json_walk_item *item)
+{
+	struct buffer glob = {.cap = INPUT_PATH_MAX_BYTES};
+	bool fits = item->type == JSON_SCAN_STRING &&
+		    json_in_string(item->value, item->value_length, &glob) == 0 &&
+		    paths_is_plain(glob.data, glob.length);
+
+	buffer_free(&glob);
+	return fits;
+}
+
+void request_take_outputs(struct parsing *parsing, const struct value *value)
+{
+	struct checking checking = {.parsing = parsing,
+		.field = "outputs",
+		.allowed =
+			"an array of up to 100 relative globs of 1 to 255 bytes, with no empty, . "
+			"or .. part",
+		.check = is_glob,
+		.most = OUTPUTS_MAX};
+
+	take_text(&checking, value, JSON_SCAN_ARRAY, FRAME_OUTPUTS);
+}
+
+/* --- stdin --------------------------------------------------------------------------------- */
+
+void request_add_content(
+	struct parsing *parsing, enum frame_type type, const char *data, size_t length)
+{
+	size_t part;
+
+	parsing->input_bytes += length;
+	if (parsing->input_bytes > FILES_MAX_BYTES)
+		return; /* refused in the end, with the whole sum */
+	for (; length && !parsing->error; data += part, length -= part) {
+		part = length < CONTENT_MAX_BYTES ? length : CONTENT_MAX_BYTES;
+		parsing->error = frame_append(&parsing->request->parts, type, data, part);
+	}
+}
+
+void request_take_stdin(struct parsing *parsing, const struct value *value)
+{
+	struct buffer text = {0};
+
+	if (value->type == JSON_SCAN_NULL)
+		return;
+	if (value->type != JSON_SCAN_STRING) {
+		request_refuse(parsing, "stdin", value, "stdin must be a string", "a string");
+		return;
+	}
+	parsing->error = json_in_string(value->text, value->length, &text);
+	if (!parsing->error)
+		request_add_content(parsing, FRAME_STDIN, text.data, text.length);
+	buffer_free(&text);
+}
+
+/* --- switches ------------------------------------------------------------------------------ */
+
+static bool is_word(const struct value *value, const char *word)
+{
+	struct buffer text = {.cap = CLIP_BYTES};
+	bool same = value->type == JSON_SCAN_STRING &&
+		    json_in_string(value->text, value->length, &text) == 0 &&
+		    text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
+
+	buffer_free(&text);
+	return same;
+}
+
+void request_take_encode(struct parsing *parsing, const struct value *value)
+{
+	if (is_word(value, "rich"))
+		parsing->request->limits.flags |= JOB_RICH;
+	else if (value->type != JSON_SCAN_NULL && !is_word(value, "strict"))
+		request_refuse(parsing, "encode", value, "encode must be \"strict\" or \"rich\"",
+			"\"strict\" or \"rich\"");
+}
+
+void request_take_visualizations(struct parsing *parsing, const struct value *value)
+{
+	if (value->type == JSON_SCAN_FALSE)
+		parsing->request->limits.flags &= ~(uint32_t)JOB_FIGURES;
+	else if (value->type != JSON_SCAN_NULL && value->type != JSON_SCAN_TRUE)
+		request_refuse(parsing, "visualizations", value,
+			"visualizations must be true or false", "true or false");
+}

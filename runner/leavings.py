@@ -1,0 +1,171 @@
+"""What a script leaves behind: figures that are open, and files that the client asked for."""
+
+import errno
+import fnmatch
+import gc
+import io
+import os
+import re
+import sys
+from json import loads
+
+import _vivarium
+from _vivarium_failures import WORKING_DIRECTORY, clip, named, one_line
+
+NAMED_MAX = 10  # files left out that get a warning of their own
+# What opening a link, a socket, or something that turned into one meanwhile comes to.
+NOT_REGULAR = (errno.EINVAL, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EXDEV)
+
+
+def _warn(text):
+    _vivarium.send(_vivarium.FRAME_WARNING, clip(one_line(text), _vivarium.WARNING_MAX_BYTES))
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+def send_figures():
+    """Sends matplotlib's open figures as PNG. A figure that cannot be drawn is a warning."""
+    try:
+        managers = sorted(sys.modules["matplotlib._pylab_helpers"].Gcf.figs.items())
+    except BaseException as error:
+        _warn("figures left out: " + named(error))
+        return
+    left = _vivarium.FIGURES_MAX_BYTES
+    for count, (number, manager) in enumerate(managers):
+        if count == _vivarium.FIGURES_MAX:
+            _warn("%d figures left out: over the limit of %d figures"
+                  % (len(managers) - count, count))
+            return
+        left -= _send_figure(number, manager, left)
+
+
+def _send_figure(number, manager, left):
+    """Returns the bytes sent."""
+    try:
+        header = int(number).to_bytes(8, sys.byteorder, signed=True)
+        data = draw(manager.canvas.figure)
+    except BaseException as error:
+        _warn("figure %s left out: %s" % (number, named(error)))
+        return 0
+    if len(data) > left:
+        _warn("figure %s left out: %d bytes, over the limit of %d bytes together"
+              % (number, len(data), _vivarium.FIGURES_MAX_BYTES))
+        return 0
+    _vivarium.send(_vivarium.FRAME_FIGURE, header)
+    for start in range(0, len(data), _vivarium.CONTENT_MAX_BYTES):
+        _vivarium.send(_vivarium.FRAME_CONTENT, data[start:start + _vivarium.CONTENT_MAX_BYTES])
+    return len(data)
+
+
+def draw(figure):
+    """A matplotlib figure as PNG."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+def send_files(outputs):
+    """Sends the files that the globs (JSON in bytes) match, sorted by their paths."""
+    try:
+        _vivarium.send(_vivarium.FRAME_FILES, b"")
+        _flush_open_files()
+        _send_matching([pattern.split("/") for pattern in loads(outputs)])
+    except BaseException as error:  # the script may have replaced anything in here
+        _warn("files left out: " + named(error))
+
+
+def _flush_open_files():
+    """What the end of a process does for files that nobody closed."""
+    for thing in gc.get_objects():
+        if type(thing) in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
+            try:
+                thing.flush()
+            except BaseException:
+                pass  # closed, or of a full disk: the file is what it is
+
+
+def _send_matching(patterns):
+    matchers = [[part if part == "**" else _matcher(part) for part in pattern]
+                for pattern in patterns]
+    paths = [path for path in _walk()
+             if any(_matches(path.split("/"), matcher) for matcher in matchers)]
+    paths.sort(key=os.fsencode)
+    sent = left_out = 0
+    left = _vivarium.FILES_MAX_BYTES
+    for path in paths:
+        size, reason = _send_file(path, left, sent)
+        if reason:
+            left_out += 1
+            if left_out <= NAMED_MAX:
+                _warn("file %s left out: %s" % (_clipped(path), reason))
+        else:
+            sent += 1
+            left -= size
+    if left_out > NAMED_MAX:
+        _warn("%d more files left out" % (left_out - NAMED_MAX))
+
+
+def _send_file(path, left, sent):
+    """Returns the size, and the reason why the file was not sent, or None."""
+    if sent == _vivarium.FILES_MAX:
+        return 0, "over the limit of %d files" % sent
+    try:
+        size = _vivarium.send_file(os.fsencode(path), left)
+    except OSError as error:
+        return 0, "not a regular file" if error.errno in NOT_REGULAR else error.strerror
+    if size > left:
+        return 0, "%d bytes, over the limit of %d bytes together" % (
+            size, _vivarium.FILES_MAX_BYTES)
+    return size, None
+
+
+def _clipped(path):
+    return path if len(path) <= 200 else path[:200] + "..."
+
+
+def _walk():
+    """The paths of all that is no directory, below the working directory; follows no link."""
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            with os.scandir("%s/%s" % (WORKING_DIRECTORY, prefix)) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(prefix + entry.name + "/")
+                    else:
+                        yield prefix + entry.name
+        except OSError:
+            if not prefix:
+                raise
+            # else gone meanwhile, closed to us, or deeper than any path goes
+
+
+def _matcher(part):
+    """Matches one part of a path; as with glob, a leading dot has to be written out."""
+    match = re.compile(fnmatch.translate(part)).match
+    if part.startswith("."):
+        return match
+    return lambda name: not name.startswith(".") and match(name)
+
+
+def _matches(parts, matchers):
+    """Whether the parts of a path match; "**" stands for any number of them, also for none."""
+    at = next_matcher = 0
+    star = resume = None  # the last "**", and the first part that it does not cover yet
+    while at < len(parts):
+        matcher = matchers[next_matcher] if next_matcher < len(matchers) else None
+        if matcher == "**":
+            star, resume = next_matcher, at
+            next_matcher += 1
+        elif matcher and matcher(parts[at]):
+            at += 1
+            next_matcher += 1
+        elif star is not None and not parts[resume].startswith("."):
+            at = resume = resume + 1
+            next_matcher = star + 1
+        else:
+            return False
+    return all(matcher == "**" for matcher in matchers[next_matcher:])

@@ -1,0 +1,148 @@
+/* The fields of a request that become frames of the job. */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+
+#include "fcgi-app/request.h"
+#include "sandbox/frame.h"
+
+static struct config config;
+static struct request request;
+static struct request_refusal refusal;
+
+static int set_up(void **state)
+{
+	(void)state;
+	config_default(&config, "/bin/vivarium");
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	request_free(&request);
+	return 0;
+}
+
+static int parse(const char *members)
+{
+	char body[4096];
+	char *copy;
+	int n = snprintf(body, sizeof(body), "{\"script\":\"x\",%s}", members), r;
+
+	copy = unit_copy(body, (size_t)n);
+	request_reset(&request);
+	memset(&refusal, 0xA5, sizeof(refusal));
+	r = request_parse(copy, (size_t)n, &config, 42, &request, &refusal);
+	free(copy);
+	return r;
+}
+
+/* "type:payload;" for each frame. */
+static void expect(const char *members, const char *expected)
+{
+	struct frame_reader reader;
+	struct frame frame;
+	char text[1024] = "";
+
+	if (parse(members))
+		fail_msg("%s refused: %s", members, refusal.error);
+	reader = (struct frame_reader){.in = request.parts};
+	while (frame_reader_next(&reader, &frame))
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%d:%.*s;",
+			(int)frame.type, (int)frame.length, frame.payload);
+	assert_int_equal(reader.start, request.parts.length);
+	assert_string_equal(text, expected);
+}
+
+static void expect_refused(const char *members, const char *error, const char *got)
+{
+	if (parse(members) != -EINVAL)
+		fail_msg("not refused: %s", members);
+	assert_string_equal(refusal.error, error);
+	assert_string_equal(refusal.got, got);
+}
+
+static void test_text_goes_on_as_it_stands(void **state)
+{
+	(void)state;
+	expect("\"args\":[ 1, 1e400 ],\"kwargs\":{\"a\\u0062\":[]}",
+		"16:[ 1, 1e400 ];17:{\"a\\u0062\":[]};");
+	expect("\"argv\":[\"\\u00e9\"],\"env\":{\"A\":\"\"}", "18:[\"\\u00e9\"];19:{\"A\":\"\"};");
+	expect("\"outputs\":[\"**/*.csv\"]", "20:[\"**/*.csv\"];");
+	expect("\"stdin\":\"a\\u00e9\"", "21:a\xC3\xA9;");
+	expect("\"files\":[{\"content\":\"x\",\"path\":\"a\\/"
+	       "b\"},{\"path\":\"c\",\"content_base64\":\"eQ==\"}]",
+		"24:a/b;25:x;24:c;25:y;");
+}
+
+static void test_nothing_is_no_frame(void **state)
+{
+	(void)state;
+	expect("\"args\":[],\"kwargs\":{},\"argv\":[ ],\"env\":{ "
+	       "},\"stdin\":\"\",\"files\":[],\"outputs\":[]",
+		"");
+	expect("\"args\":null,\"kwargs\":null,\"argv\":null,\"env\":null,\"stdin\":null", "");
+	expect("\"files\":null,\"outputs\":null,\"encode\":null,\"visualizations\":null", "");
+	assert_int_equal(request.limits.flags, JOB_FIGURES);
+	expect("\"files\":[{\"path\":\"a\",\"content\":\"\"}]", "24:a;");
+}
+
+static void test_switches(void **state)
+{
+	(void)state;
+	expect("\"encode\":\"rich\"", "");
+	assert_int_equal(request.limits.flags, JOB_FIGURES | JOB_RICH);
+	expect("\"encode\":\"stri\\u0063t\",\"visualizations\":false", "");
+	assert_int_equal(request.limits.flags, 0);
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	expect_refused("\"args\":{}", "args must be an array", "{}");
+	expect_refused("\"kwargs\":[]", "kwargs must be an object", "[]");
+	expect_refused("\"argv\":[\"a\",5]", "argv must be an array of strings without a NUL", "5");
+	expect_refused("\"stdin\":5", "stdin must be a string", "5");
+	expect_refused("\"encode\":\"x\"", "encode must be \"strict\" or \"rich\"", "\"x\"");
+	expect_refused("\"visualizations\":1", "visualizations must be true or false", "1");
+	expect_refused(
+		"\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"path\":\"a\",\"content\":\"\"}]",
+		"files[1].path is there twice, or is a directory of another file", "\"a\"");
+	expect_refused("\"entry\":null,\"args\":[1]",
+		"args and kwargs are for the entry, and entry is null", "");
+	assert_string_equal(refusal.field, "args");
+}
+
+/* 8 MiB together, counted in full when they are more. */
+static void test_sizes(void **state)
+{
+	static const char head[] = "{\"script\":\"x\",\"stdin\":\"", tail[] = "\"}";
+	char *body = malloc(FILES_MAX_BYTES + 100);
+	size_t length;
+
+	(void)state;
+	for (size_t extra = 0; extra < 2; extra++) {
+		memcpy(body, head, sizeof(head) - 1);
+		memset(body + sizeof(head) - 1, 'x', FILES_MAX_BYTES + extra);
+		length = sizeof(head) - 1 + FILES_MAX_BYTES + extra;
+		memcpy(body + length, tail, sizeof(tail) - 1);
+		request_reset(&request);
+		assert_int_equal(request_parse(body, length + sizeof(tail) - 1, &config, 42,
+					 &request, &refusal),
+			extra ? -EINVAL : 0);
+	}
+	assert_string_equal(refusal.unit, "bytes");
+	assert_true(refusal.limit == FILES_MAX_BYTES && refusal.used == FILES_MAX_BYTES + 1);
+	assert_string_equal(refusal.field, "stdin");
+	free(body);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_text_goes_on_as_it_stands),
+		cmocka_unit_test(test_nothing_is_no_frame), cmocka_unit_test(test_switches),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_sizes)};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
