@@ -315,7 +315,7 @@ static int run(int argc, char **argv)
 
 /*
  * Reads the policy as a template will, up to what only libseccomp knows, and tells its size. One
- * that is not there yet does not make the configuration wrong.
+ * that is not there does not make the configuration wrong; whoever starts with it is told.
  */
 static int check_policy(const char *path, struct err *err)
 {
@@ -324,11 +324,10 @@ static int check_policy(const char *path, struct err *err)
 	size_t allowed, conditional;
 	int r = text_file_read(path, POLICY_MAX_BYTES, &text, err);
 
-	if (r < 0) {
-		fprintf(stderr, "system-call policy: %s\n", err->text);
+	if (r == -ENOENT)
 		return 0;
-	}
-	r = policy_parse(text.data ? text.data : "", text.length, &policy, err);
+	if (!r)
+		r = policy_parse(text.data ? text.data : "", text.length, &policy, err);
 	buffer_free(&text);
 	if (r < 0)
 		return r;

@@ -171,6 +171,7 @@ import datetime
 def main():
     os.times(), os.uname(), os.getgroups(), os.getresuid(), os.getpgid(0), os.getsid(0)
     os.getpriority(0, 0), os.nice(1)
+    os.sched_getscheduler(0), os.sched_getparam(0)
     os.sched_getaffinity(0), os.sched_yield(), os.cpu_count(), os.sysconf('SC_PHYS_PAGES')
     os.getlogin if 0 else None
     resource.getrusage(0), resource.getrlimit(7), resource.setrlimit(7, (100, 256))

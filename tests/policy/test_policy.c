@@ -275,6 +275,8 @@ static const struct expectation {
 	{"getpriority", {PRIO_USER, 0}, TELL, TELL},
 	{"setpriority", {0, 0, 5}, ALLOW, ALLOW},
 	{"setpriority", {0, 1, 5}, TELL, TELL},
+	{"sched_getscheduler", {0}, ALLOW, ALLOW},
+	{"sched_getscheduler", {1}, TELL, TELL},
 	{"ioprio_set", {0}, TELL, TELL},
 	/* files and devices */
 	{"mknod", {0, S_IFIFO | 0600}, TELL, TELL}, /* libc has mknodat for it */
