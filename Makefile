@@ -51,7 +51,7 @@ SANDBOX = $(sort $(wildcard sandbox/*.c))
 FCGI_APP = $(sort $(wildcard fcgi-app/*.c))
 RUNNER = $(sort $(wildcard runner/*.c))
 # What only the template needs stays out of the service, and the other way round.
-SERVICE_SOURCES = $(FCGI_APP) $(filter-out sandbox/seccomp.c sandbox/policy.c sandbox/rlimits.c,$(SANDBOX))
+SERVICE_SOURCES = $(FCGI_APP) $(filter-out sandbox/seccomp.c sandbox/rlimits.c,$(SANDBOX))
 TEMPLATE_SOURCES = $(RUNNER) $(addprefix sandbox/,err.c buffer.c frame.c message.c identity.c \
 	tree.c policy.c seccomp.c rlimits.c json_scan.c job.c)
 

@@ -5,6 +5,7 @@
 #include "fcgi-app/run_command.h"
 #include "fcgi-app/version.h"
 #include "sandbox/json_scan.h"
+#include "sandbox/policy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,7 +191,8 @@ static int serve(int argc, char **argv)
 	return r;
 }
 
-static int read_script(const char *path, struct buffer *script, struct err *err)
+/* A file of up to 1 MiB. */
+static int read_text(const char *path, struct buffer *text, struct err *err)
 {
 	int fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
 	char data[16 * 1024];
@@ -199,11 +201,11 @@ static int read_script(const char *path, struct buffer *script, struct err *err)
 
 	if (fd < 0)
 		return err_set(err, errno, "open %s", path);
-	script->cap = SCRIPT_MAX_BYTES;
+	text->cap = SCRIPT_MAX_BYTES;
 	while (!r && (n = read(fd, data, sizeof(data))) > 0)
-		r = buffer_append(script, data, (size_t)n);
+		r = buffer_append(text, data, (size_t)n);
 	if (r < 0)
-		return err_set(err, -r, "script %s (1 MiB at the most)", path);
+		return err_set(err, -r, "%s (1 MiB at the most)", path);
 	return n < 0 ? err_set(err, errno, "read %s", path) : 0;
 }
 
@@ -251,7 +253,7 @@ static int make_job(const struct options *options, const char *path, struct run_
 {
 	struct buffer script = {0}, body = {0};
 	struct request_refusal refusal;
-	int r = read_script(path, &script, err);
+	int r = read_text(path, &script, err);
 
 	if (!r && !json_out_is_utf8(script.data, script.length))
 		r = err_set(err, EILSEQ, "script %s is not UTF-8", path);
@@ -323,6 +325,30 @@ static int run(int argc, char **argv)
 	return r < 0 ? EXIT_RUN_INTERNAL : r;
 }
 
+/*
+ * Reads the policy as a template will, up to what only libseccomp knows, and tells its size. One
+ * that is not there does not make the configuration wrong; whoever starts with it is told.
+ */
+static int check_policy(const char *path, struct err *err)
+{
+	static struct policy policy;
+	struct buffer text = {0};
+	size_t allowed, conditional;
+	int r = read_text(path, &text, err);
+
+	if (r == -ENOENT)
+		return 0;
+	if (!r)
+		r = policy_parse(text.data ? text.data : "", text.length, &policy, err);
+	buffer_free(&text);
+	if (r < 0)
+		return r;
+	allowed = policy_count_allowed(&policy, &conditional);
+	fprintf(stderr, "%s: scripts may make %zu system calls, %zu of them with certain arguments only\n",
+		path, allowed, conditional);
+	return 0;
+}
+
 static int check_config(int argc, char **argv)
 {
 	struct options options = {.ready = -1};
@@ -332,7 +358,8 @@ static int check_config(int argc, char **argv)
 
 	if (r)
 		return r;
-	if (library_sets_parse(options.config.library_sets, &sets, &err) < 0)
+	if (library_sets_parse(options.config.library_sets, &sets, &err) < 0 ||
+		check_policy(options.config.seccomp_policy, &err) < 0)
 		return complain(argv[0], err.text);
 	config_print(&options.config, stdout);
 	return 0;

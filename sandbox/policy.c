@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/prctl.h>
+#include <linux/sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,61 +22,115 @@ struct parser {
 	struct err *err;
 };
 
+#define CONSTANT(name)                                                                             \
+	{                                                                                          \
+#name, name                                                                        \
+	}
+
 static const struct constant {
 	const char *name;
 	uint64_t value;
 } constants[] = {
-	{"AF_UNIX", AF_UNIX},
-	{"SOCK_STREAM", SOCK_STREAM},
-	{"S_IFMT", S_IFMT},
-	{"S_IFIFO", S_IFIFO},
-	{"S_IFREG", S_IFREG},
-	{"F_DUPFD", F_DUPFD},
-	{"F_DUPFD_CLOEXEC", F_DUPFD_CLOEXEC},
-	{"F_GETFD", F_GETFD},
-	{"F_SETFD", F_SETFD},
-	{"F_GETFL", F_GETFL},
-	{"F_SETFL", F_SETFL},
-	{"F_GETLK", F_GETLK},
-	{"F_SETLK", F_SETLK},
-	{"F_SETLKW", F_SETLKW},
-	{"F_OFD_GETLK", F_OFD_GETLK},
-	{"F_OFD_SETLK", F_OFD_SETLK},
-	{"F_OFD_SETLKW", F_OFD_SETLKW},
-	{"F_GETPIPE_SZ", F_GETPIPE_SZ},
-	{"TCGETS", TCGETS},
-	{"TIOCGWINSZ", TIOCGWINSZ},
-	{"FIONREAD", FIONREAD},
-	{"FIONBIO", FIONBIO},
-	{"FIOCLEX", FIOCLEX},
-	{"FIONCLEX", FIONCLEX},
-	{"PRIO_PROCESS", PRIO_PROCESS},
-	{"SOL_SOCKET", SOL_SOCKET},
-	{"SO_TYPE", SO_TYPE},
-	{"SO_ERROR", SO_ERROR},
-	{"SO_DOMAIN", SO_DOMAIN},
-	{"SO_PROTOCOL", SO_PROTOCOL},
-	{"PR_SET_NAME", PR_SET_NAME},
-	{"PR_GET_NAME", PR_GET_NAME},
-	{"PR_GET_DUMPABLE", PR_GET_DUMPABLE},
-	{"PR_SET_DUMPABLE", PR_SET_DUMPABLE},
-	{"PR_SET_PDEATHSIG", PR_SET_PDEATHSIG},
-	{"PR_GET_PDEATHSIG", PR_GET_PDEATHSIG},
-	{"PR_CAPBSET_DROP", PR_CAPBSET_DROP},
-	{"PR_CAPBSET_READ", PR_CAPBSET_READ},
-	{"PR_CAP_AMBIENT", PR_CAP_AMBIENT},
-	{"PR_SET_NO_NEW_PRIVS", PR_SET_NO_NEW_PRIVS},
-	{"PR_GET_NO_NEW_PRIVS", PR_GET_NO_NEW_PRIVS},
-	{"PR_GET_SECCOMP", PR_GET_SECCOMP},
-	{"PR_SET_TIMERSLACK", PR_SET_TIMERSLACK},
+	CONSTANT(AF_UNIX),
+	CONSTANT(SOCK_STREAM),
+	CONSTANT(SOL_SOCKET),
+	CONSTANT(SO_TYPE),
+	CONSTANT(SO_ERROR),
+	CONSTANT(SO_DOMAIN),
+	CONSTANT(SO_PROTOCOL),
+	CONSTANT(MSG_OOB),
+	CONSTANT(S_IFMT),
+	CONSTANT(S_IFIFO),
+	CONSTANT(S_IFREG),
+	CONSTANT(F_DUPFD),
+	CONSTANT(F_DUPFD_CLOEXEC),
+	CONSTANT(F_GETFD),
+	CONSTANT(F_SETFD),
+	CONSTANT(F_GETFL),
+	CONSTANT(F_SETFL),
+	CONSTANT(F_GETLK),
+	CONSTANT(F_SETLK),
+	CONSTANT(F_SETLKW),
+	CONSTANT(F_OFD_GETLK),
+	CONSTANT(F_OFD_SETLK),
+	CONSTANT(F_OFD_SETLKW),
+	CONSTANT(TCGETS),
+	CONSTANT(TIOCGWINSZ),
+	CONSTANT(FIONREAD),
+	CONSTANT(FIONBIO),
+	CONSTANT(FIOCLEX),
+	CONSTANT(FIONCLEX),
+	CONSTANT(POSIX_FADV_DONTNEED),
+	CONSTANT(POSIX_FADV_NOREUSE),
+	CONSTANT(PROT_READ),
+	CONSTANT(PROT_WRITE),
+	CONSTANT(PROT_EXEC),
+	CONSTANT(MAP_SHARED),
+	CONSTANT(MAP_PRIVATE),
+	CONSTANT(MAP_FIXED),
+	CONSTANT(MAP_ANONYMOUS),
+	CONSTANT(MAP_32BIT),
+	CONSTANT(MAP_DENYWRITE),
+	CONSTANT(MAP_EXECUTABLE),
+	CONSTANT(MAP_NORESERVE),
+	CONSTANT(MAP_POPULATE),
+	CONSTANT(MAP_NONBLOCK),
+	CONSTANT(MAP_STACK),
+	CONSTANT(MAP_FIXED_NOREPLACE),
+	CONSTANT(MREMAP_MAYMOVE),
+	CONSTANT(MREMAP_FIXED),
+	CONSTANT(MADV_NORMAL),
+	CONSTANT(MADV_RANDOM),
+	CONSTANT(MADV_SEQUENTIAL),
+	CONSTANT(MADV_WILLNEED),
+	CONSTANT(MADV_DONTNEED),
+	CONSTANT(MADV_FREE),
+	CONSTANT(MADV_DONTFORK),
+	CONSTANT(MADV_DOFORK),
+	CONSTANT(MADV_HUGEPAGE),
+	CONSTANT(MADV_NOHUGEPAGE),
+	CONSTANT(MADV_DONTDUMP),
+	CONSTANT(MADV_DODUMP),
+	CONSTANT(MADV_WIPEONFORK),
+	CONSTANT(MADV_KEEPONFORK),
+	CONSTANT(MADV_POPULATE_READ),
+	CONSTANT(MADV_POPULATE_WRITE),
+	CONSTANT(CLONE_VM),
+	CONSTANT(CLONE_FS),
+	CONSTANT(CLONE_FILES),
+	CONSTANT(CLONE_SIGHAND),
+	CONSTANT(CLONE_VFORK),
+	CONSTANT(CLONE_THREAD),
+	CONSTANT(CLONE_SYSVSEM),
+	CONSTANT(CLONE_SETTLS),
+	CONSTANT(CLONE_PARENT_SETTID),
+	CONSTANT(CLONE_CHILD_CLEARTID),
+	CONSTANT(CLONE_CHILD_SETTID),
+	CONSTANT(CLONE_NEWUSER),
+	CONSTANT(PRIO_PROCESS),
+	CONSTANT(PR_SET_NAME),
+	CONSTANT(PR_GET_NAME),
+	CONSTANT(PR_GET_DUMPABLE),
+	CONSTANT(PR_SET_DUMPABLE),
+	CONSTANT(PR_SET_PDEATHSIG),
+	CONSTANT(PR_GET_PDEATHSIG),
+	CONSTANT(PR_CAPBSET_DROP),
+	CONSTANT(PR_CAPBSET_READ),
+	CONSTANT(PR_CAP_AMBIENT),
+	CONSTANT(PR_SET_NO_NEW_PRIVS),
+	CONSTANT(PR_GET_NO_NEW_PRIVS),
+	CONSTANT(PR_GET_SECCOMP),
+	CONSTANT(PR_SET_TIMERSLACK),
+	CONSTANT(PR_SET_VMA),
 };
 
 static const struct constant errors[] = {
-	{"EPERM", EPERM}, {"ENOSYS", ENOSYS}, {"ENOTSUP", ENOTSUP}, {"EACCES", EACCES}};
+	{"0", 0}, CONSTANT(EPERM), CONSTANT(ENOSYS), CONSTANT(ENOTSUP), CONSTANT(EACCES)};
 
 static int fail(const struct parser *parser, const char *what, const char *where)
 {
-	return err_set(parser->err, EINVAL, "policy line %u: %s \"%.60s\"", parser->line, what, where);
+	return err_set(
+		parser->err, EINVAL, "policy line %u: %s \"%.60s\"", parser->line, what, where);
 }
 
 static bool lookup(const struct constant *table, size_t count, const char *name, uint64_t *value)
@@ -90,7 +146,7 @@ static bool lookup(const struct constant *table, size_t count, const char *name,
 	return false;
 }
 
-static int parse_value(const struct parser *parser, const char *word, uint64_t *value)
+static int parse_number(const struct parser *parser, const char *word, uint64_t *value)
 {
 	char *end;
 
@@ -101,6 +157,26 @@ static int parse_value(const struct parser *parser, const char *word, uint64_t *
 	if (errno || !isdigit((unsigned char)*word) || *end)
 		return fail(parser, "not a number or a known constant:", word);
 	return 0;
+}
+
+/* "VALUE", "VALUE|VALUE", "~VALUE|VALUE": all bits but these. Takes the word apart. */
+static int parse_value(const struct parser *parser, char *word, uint64_t *value)
+{
+	bool inverted = word && *word == '~';
+	uint64_t bits;
+	char *part;
+	int r = word ? 0 : fail(parser, "not a number or a known constant:", "");
+
+	*value = 0;
+	if (inverted)
+		word++;
+	while (!r && (part = strsep(&word, "|"))) {
+		r = parse_number(parser, part, &bits);
+		*value |= r ? 0 : bits;
+	}
+	if (inverted)
+		*value = ~*value;
+	return r;
 }
 
 /* "argN == VALUE", "argN != VALUE", "argN & MASK == VALUE" */
@@ -119,7 +195,7 @@ static int parse_condition(const struct parser *parser, char *text, struct polic
 	word = strtok_r(NULL, " \t", &save);
 	if (word && strcmp(word, "&") == 0) {
 		word = strtok_r(NULL, " \t", &save);
-		r = parse_value(parser, word ? word : "", &condition->mask);
+		r = parse_value(parser, word, &condition->mask);
 		if (r < 0)
 			return r;
 		word = strtok_r(NULL, " \t", &save);
@@ -128,7 +204,7 @@ static int parse_condition(const struct parser *parser, char *text, struct polic
 		return fail(parser, "expected == or != in the condition of", rule->name);
 	condition->equal = *word == '=';
 	word = strtok_r(NULL, " \t", &save);
-	r = parse_value(parser, word ? word : "", &condition->value);
+	r = parse_value(parser, word, &condition->value);
 	if (r < 0)
 		return r;
 	if (strtok_r(NULL, " \t", &save))
@@ -247,4 +323,31 @@ int policy_parse(const char *text, size_t length, struct policy *policy, struct 
 		length -= span;
 	}
 	return r;
+}
+
+/* Names are few enough to be compared with each other. */
+static bool is_allowed_before(const struct policy *policy, size_t index)
+{
+	size_t i;
+
+	for (i = 0; i < index; i++) {
+		if (policy->rule[i].section == POLICY_ALLOW &&
+			strcmp(policy->rule[i].name, policy->rule[index].name) == 0)
+			return true;
+	}
+	return false;
+}
+
+size_t policy_count_allowed(const struct policy *policy, size_t *conditional)
+{
+	size_t count = 0, i;
+
+	*conditional = 0;
+	for (i = 0; i < policy->rules; i++) {
+		if (policy->rule[i].section != POLICY_ALLOW || is_allowed_before(policy, i))
+			continue;
+		count++;
+		*conditional += policy->rule[i].conditions > 0;
+	}
+	return count;
 }

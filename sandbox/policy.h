@@ -4,11 +4,13 @@
  *   [allow]            section: what happens to the calls below it
  *   read write         system calls by name, any number a line; "name?" may be unknown here
  *   ioctl: arg1 == 0x5401                       a call with conditions, all of which must hold,
- *   clone: arg0 & 0x7e020000 == 0, arg1 == 0    one alternative a line
+ *   prctl: arg0 == 1, arg1 & ~0xff == 0         one alternative a line
+ *   mmap: arg2 & ~PROT_READ|PROT_WRITE == 0     "|" joins bits, a "~" before them takes all others
  *   # a comment
  *
- * Sections: [allow]; [warden], allowed until a script may run; [errno NAME], refused with that
- * error. Whatever is not named is refused with EPERM.
+ * Sections: [allow]; [warden], allowed until a script may run; [errno NAME], answered with that
+ * error by the kernel itself, without a word ("[errno 0]": as if it had been done). Whatever is
+ * not named is refused with EPERM and told to the worker, who explains it (refusal.h).
  */
 #ifndef VIVARIUM_POLICY_H
 #define VIVARIUM_POLICY_H
@@ -57,5 +59,8 @@ struct policy {
  * Parses length bytes of text into *policy. Returns 0, or -EINVAL with the line in *err.
  */
 int policy_parse(const char *text, size_t length, struct policy *policy, struct err *err);
+
+/* How many different calls [allow] names; *conditional: those with certain arguments only. */
+size_t policy_count_allowed(const struct policy *policy, size_t *conditional);
 
 #endif

@@ -185,6 +185,23 @@ def test_shipped_configuration():
             assert in_force[key].strip() == value.strip(), key
 
 
+def test_policy_is_counted(config, tmp_path):
+    """How many system calls a script may make, beside the configuration; a wrong policy is one."""
+    done = vivarium("--check-config", "--config", CONF)
+    found = re.search(r"seccomp\.policy: scripts may make (\d+) system calls, (\d+) of them with "
+                      r"certain arguments only\n$", done.stderr)
+    assert 120 < int(found[1]) < 160 and 20 < int(found[2]) < int(found[1])
+    for text, words in (("[allow]\nread\nioctl: arg7 == 1\n", "policy line 3: "),
+                        ("read\n", "policy line 1: ")):
+        (tmp_path / "own.policy").write_text(text)
+        done = config(f"seccomp_policy = {tmp_path}/own.policy\n")
+        assert done.returncode == 2 and done.stdout == "" and words in done.stderr, done
+    done = config(f"seccomp_policy = {tmp_path}\n")
+    assert done.returncode == 2 and "read " in done.stderr, done
+    done = config(f"seccomp_policy = {tmp_path}/missing\n")
+    assert done.returncode == 0 and done.stderr == "", done
+
+
 def test_output_can_be_read_again(config):
     """What is printed is itself a configuration."""
     first = config("workers = 3\nmax_timeout = 60.5\n").stdout

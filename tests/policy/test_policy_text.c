@@ -51,6 +51,13 @@ static void test_parse_errors_name_their_line(void **state)
 	assert_refused("[allow]\nioctl: arg1 == 99999999999999999999\n", 2, "not a number");
 	assert_refused("[allow]\nioctl: arg1 == TIOCSTI\n", 2, "not a number");
 	assert_refused("[allow]\nioctl: arg1 & == 0\n", 2, "not a number");
+	assert_refused("[allow]\nioctl: arg1 & ~ == 0\n", 2, "not a number");
+	assert_refused("[allow]\nioctl: arg1 & 1| == 0\n", 2, "not a number");
+	assert_refused("[allow]\nioctl: arg1 & |1 == 0\n", 2, "not a number");
+	assert_refused("[allow]\nioctl: arg1 & 1|~2 == 0\n", 2, "not a number");
+	assert_refused("[allow]\nioctl: arg1 & ~~2 == 0\n", 2, "not a number");
+	assert_refused("[allow]\nioctl: arg1 & PROT_READ|PROT_NONSENSE == 0\n", 2, "not a number");
+	assert_refused("[allow]\nioctl: arg1 & ~3 == 1\n", 2, "outside its mask");
 	assert_refused("[allow]\nioctl: arg1 == 0 0\n", 2, "text after the condition");
 	assert_refused("[allow]\nioctl: arg1 == 0,\n", 2, "begins with arg0 to arg5");
 	assert_refused("[allow]\nioctl: arg1 & 3 == 4\n", 2, "outside its mask");

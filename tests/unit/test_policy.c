@@ -146,6 +146,33 @@ static void test_constants(void **state)
 	expect_condition(&policy.rule[3], 0, 0, false, UINT64_MAX, PR_SET_DUMPABLE);
 }
 
+static void test_values_are_joined(void **state)
+{
+	(void)state;
+	expect_valid("[errno 0]\nfsync\n[allow]\n"
+	      "mmap: arg2 & ~PROT_READ|PROT_WRITE == 0, arg3 == MAP_SHARED|0x20\n");
+	assert_int_equal(policy.rule[0].section, POLICY_ERRNO);
+	assert_int_equal(policy.rule[0].error, 0);
+	assert_true(policy.rule[1].condition[0].mask == ~UINT64_C(3));
+	assert_true(policy.rule[1].condition[0].value == 0);
+	assert_true(policy.rule[1].condition[1].mask == UINT64_MAX);
+	assert_true(policy.rule[1].condition[1].value == 0x21);
+}
+
+static void test_allowed_calls_are_counted(void **state)
+{
+	size_t conditional;
+
+	(void)state;
+	expect_valid("");
+	assert_int_equal(policy_count_allowed(&policy, &conditional), 0);
+	assert_int_equal(conditional, 0);
+	expect_valid("[allow]\nread write\nioctl: arg1 == 1\nioctl: arg1 == 2\nfcntl: arg1 == 1\n"
+	      "[warden]\nseccomp\nioctl: arg1 == 3\n[errno ENOSYS]\nclone3\n[allow]\nread\n");
+	assert_int_equal(policy_count_allowed(&policy, &conditional), 4);
+	assert_int_equal(conditional, 2);
+}
+
 static void test_bad_lines(void **state)
 {
 	static const struct refused cases[] = {
@@ -321,6 +348,8 @@ int main(void)
 		cmocka_unit_test(test_nothing),
 		cmocka_unit_test(test_names_and_sections),
 		cmocka_unit_test(test_conditions),
+		cmocka_unit_test(test_values_are_joined),
+		cmocka_unit_test(test_allowed_calls_are_counted),
 		cmocka_unit_test(test_constants),
 		cmocka_unit_test(test_bad_lines),
 		cmocka_unit_test(test_bad_sections),
