@@ -1,6 +1,7 @@
 #include "fcgi-app/answer.h"
 
 #include "fcgi-app/json_out.h"
+#include "sandbox/refusal.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -175,6 +176,23 @@ static void put_limits(struct json_out *out, const struct verdict *verdict)
 	}
 }
 
+/*
+ * So that "operation not permitted" is never a riddle. A value has no cause: what libraries tried
+ * and did without is not worth a warning.
+ */
+static void put_refused(struct json_out *out, const struct verdict *verdict)
+{
+	if (!verdict->has_refused)
+		return;
+	json_out_key(out, "refused");
+	json_out_begin(out, '{');
+	json_out_key(out, "call");
+	json_out_text(out, refusal_name(verdict->refused));
+	json_out_key(out, "meaning");
+	json_out_text(out, refusal_meaning(verdict->refused));
+	json_out_end(out, '}');
+}
+
 static void put_cause(struct json_out *out, const struct answer_run *run)
 {
 	const struct verdict *verdict = &run->verdict;
@@ -199,6 +217,7 @@ static void put_cause(struct json_out *out, const struct answer_run *run)
 		json_out_text(out, signal_name(verdict->signal, name));
 	}
 	put_limits(out, verdict);
+	put_refused(out, verdict);
 	json_out_end(out, '}');
 }
 

@@ -2,6 +2,7 @@
 #include "fcgi-app/exchange.h"
 #include "sandbox/clock.h"
 #include "sandbox/log.h"
+#include "sandbox/refusal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -93,6 +94,14 @@ static bool acquire_cell(struct exchange *exchange, size_t *cell)
 	return r == 0;
 }
 
+static void log_refused(const struct exchange *exchange, const struct verdict *verdict)
+{
+	if (verdict->has_refused)
+		log_line("dispatcher", "%s: %s: system call %s was refused: %s",
+			exchange->request_id, verdict_kind_word(verdict->kind),
+			refusal_name(verdict->refused), refusal_meaning(verdict->refused));
+}
+
 static void answer_with(struct exchange *exchange, const struct answer_run *run)
 {
 	char timing[256], headers[512];
@@ -108,6 +117,7 @@ static void answer_with(struct exchange *exchange, const struct answer_run *run)
 	snprintf(headers, sizeof(headers), "Server-Timing: %s\r\n%s", timing,
 		status == 408 ? "X-Should-Retry: false\r\n" : "");
 	exchange_respond(exchange, status, headers);
+	log_refused(exchange, &run->verdict);
 }
 
 /* On one cell. Returns as job_client_run does, or -EAGAIN when the request was refused. */

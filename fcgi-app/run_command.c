@@ -4,8 +4,10 @@
 #include "fcgi-app/job_client.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
+#include "sandbox/refusal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,6 +57,10 @@ static void print_failure(const struct answer_run *run)
 	write_all(STDERR_FILENO, "vivarium: ", 10);
 	write_all(STDERR_FILENO, line.data, line.length);
 	write_all(STDERR_FILENO, "\n", 1);
+	if (run->verdict.has_refused)
+		dprintf(STDERR_FILENO, "vivarium: system call %s was refused: %s\n",
+			refusal_name(run->verdict.refused),
+			refusal_meaning(run->verdict.refused));
 }
 
 static int wait_for_lane(const struct front_setup *setup, int *lane)

@@ -9,6 +9,7 @@
 #include "sandbox/frame.h"
 #include "sandbox/identity.h"
 #include "sandbox/job.h"
+#include "sandbox/warden_call.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +53,9 @@ static int reset_signals(const struct execution_setup *setup, struct err *err)
 static int enter_user_namespace(const struct execution_setup *setup, struct err *err)
 {
 	(void)setup;
-	return unshare(CLONE_NEWUSER) < 0 ? err_set(err, errno, "make a user namespace") : 0;
+	if (warden_call(SYS_unshare, CLONE_NEWUSER, 0, 0, 0, 0) < 0)
+		return err_set(err, errno, "make a user namespace");
+	return 0;
 }
 
 static int drop_capabilities(const struct execution_setup *setup, struct err *err)
@@ -70,7 +73,7 @@ static int set_limits(const struct execution_setup *setup, struct err *err)
 static int become_undumpable(const struct execution_setup *setup, struct err *err)
 {
 	(void)setup;
-	if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_GET_DUMPABLE) != 0)
+	if (warden_call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_GET_DUMPABLE) != 0)
 		return err_set(err, errno, "become undumpable");
 	return 0;
 }

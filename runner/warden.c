@@ -134,9 +134,19 @@ static int take_signals(struct warden *warden, struct err *err)
 	return warden->signals < 0 ? err_set(err, errno, "make a signalfd") : 0;
 }
 
+/*
+ * The listener goes to the worker, who answers every call that the policy refuses, and stays with
+ * nobody else. Orders are obeyed later: no script can run before it has gone.
+ */
 static int install_policy(struct warden *warden, struct err *err)
 {
-	return seccomp_install(&warden->setup->policy, err);
+	const struct cell_report report = {.type = CELL_REPORT_LISTENER};
+	SCOPE_FD listener = -1;
+	int r = seccomp_install_listened(&warden->setup->policy, &listener, err);
+
+	if (!r)
+		r = message_send(WARDEN_FD_CONTROL, &report, sizeof(report), &listener, 1);
+	return r < 0 && !err->code ? err_set(err, -r, "hand over the listener") : r;
 }
 
 struct warden_step {

@@ -1,6 +1,7 @@
 #include "sandbox/cell.h"
 
 #include "sandbox/cell_io.h"
+#include "sandbox/cell_refusal.h"
 #include "sandbox/cell_run.h"
 #include "sandbox/clock.h"
 #include "sandbox/identity.h"
@@ -72,6 +73,7 @@ static void kill_warden(struct cell *cell)
 		syscall(SYS_pidfd_send_signal, cell->warden, SIGKILL, NULL, 0);
 	fd_close(&cell->warden);
 	cell_source_close(cell, CELL_SOURCE_CONTROL);
+	cell_source_close(cell, CELL_SOURCE_LISTENER);
 	cell_close_execution(cell);
 }
 
@@ -593,6 +595,14 @@ static void take_exit(struct cell *cell, const struct cell_report *report)
 	fire(cell, CELL_EVENT_EXITED);
 }
 
+static void lose_if(struct cell *cell, int r)
+{
+	if (r < 0) {
+		note_trouble(cell, "answer refused calls", -r);
+		fire(cell, CELL_EVENT_LOST);
+	}
+}
+
 static void take_report(struct cell *cell, const struct cell_report *report, int *fd)
 {
 	switch ((enum cell_report_type)report->type) {
@@ -600,6 +610,10 @@ static void take_report(struct cell *cell, const struct cell_report *report, int
 		fd_close(&cell->warden);
 		cell->warden = fd_take(fd);
 		fire(cell, CELL_EVENT_HELLO);
+		return;
+	case CELL_REPORT_LISTENER:
+		lose_if(cell, *fd < 0 ? -EPROTO
+				      : cell_source_open(cell, CELL_SOURCE_LISTENER, fd_take(fd)));
 		return;
 	case CELL_REPORT_EXITED:
 		take_exit(cell, report);
@@ -663,13 +677,25 @@ void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events)
 		if (cell_drain_output(cell, kind, 1) < 0)
 			cell_source_close(cell, kind);
 		return;
+	case CELL_SOURCE_LISTENER:
+		lose_if(cell, cell_refusal_take(cell, events));
+		return;
 	case CELL_SOURCE_COUNT:
 		return;
 	}
 }
 
+uint64_t cell_due_us(const struct cell *cell)
+{
+	uint64_t pause = cell->paused_until_us;
+
+	return pause && (!cell->deadline_us || pause < cell->deadline_us) ? pause
+									  : cell->deadline_us;
+}
+
 void cell_check_deadline(struct cell *cell, uint64_t now_us)
 {
+	lose_if(cell, cell_refusal_resume(cell, now_us));
 	if (!cell->deadline_us || now_us < cell->deadline_us)
 		return;
 	if (cell->state == CELL_FINISHING)

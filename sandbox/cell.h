@@ -20,6 +20,7 @@ enum cell_source_kind {
 	CELL_SOURCE_CHANNEL, /* of the execution */
 	CELL_SOURCE_STDOUT,
 	CELL_SOURCE_STDERR,
+	CELL_SOURCE_LISTENER, /* of the filter that all of the cell is under */
 	CELL_SOURCE_COUNT,
 };
 
@@ -29,6 +30,7 @@ struct cell_source {
 	enum cell_source_kind kind;
 	int fd; /* owned; -1: none */
 	bool wants_write;
+	bool is_paused; /* not read for a while */
 };
 
 /* Shared by the cells of a worker; outlives them. */
@@ -61,6 +63,9 @@ struct cell_run { /* the execution in flight */
 	uint64_t started_us; /* CLOCK_MONOTONIC */
 	bool was_parked; /* before the job was complete */
 	bool has_value, bad_value, timed_out, unfinished, exited;
+	uint32_t refusals; /* calls refused so far, those of a predecessor's orphans included */
+	bool has_refused;
+	int refused; /* number of the script's first one */
 	uint64_t oversize_bytes;
 	struct buffer value; /* the value's JSON */
 	struct buffer claim; /* a FRAME_FAILURE payload that decodes */
@@ -77,6 +82,7 @@ struct cell {
 	struct cell_source source[CELL_SOURCE_COUNT];
 	int warden; /* pidfd; owned; -1: none */
 	uint64_t deadline_us; /* of the state; 0: none */
+	uint64_t paused_until_us; /* the listener; 0: it is not */
 	uint64_t born_us;
 	uint32_t served; /* executions of this warden */
 	unsigned oversized; /* jobs in a row that a smaller set would have done for */
@@ -86,6 +92,8 @@ struct cell {
 	struct cell_job job;
 	struct capture output, error;
 	struct cell_run run;
+	bool was_refused; /* a call of Vivarium's own, in a cell that has run no script: a bug */
+	int refused; /* its number, for the log */
 	bool is_up; /* has been parked at least once since it was last down */
 	char trouble[200]; /* why it is down, for the log */
 };
@@ -99,6 +107,9 @@ void cell_set_lane(struct cell *cell, int fd);
 
 /* An epoll event for one of the cell's sources. */
 void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events);
+
+/* When cell_check_deadline has something to do: CLOCK_MONOTONIC, 0: never. */
+uint64_t cell_due_us(const struct cell *cell);
 
 /* Whether the cell's deadline has passed: handles it. now_us: CLOCK_MONOTONIC. */
 void cell_check_deadline(struct cell *cell, uint64_t now_us);

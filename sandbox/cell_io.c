@@ -15,8 +15,8 @@ enum {
 
 static int watch(struct cell_source *source, int operation)
 {
-	struct epoll_event event = {
-		.events = EPOLLIN | (source->wants_write ? (uint32_t)EPOLLOUT : 0),
+	struct epoll_event event = {.events = (source->is_paused ? 0 : (uint32_t)EPOLLIN) |
+					      (source->wants_write ? (uint32_t)EPOLLOUT : 0),
 		.data = {.ptr = source}};
 
 	if (epoll_ctl(source->cell->environment->epoll, operation, source->fd, &event) < 0)
@@ -30,10 +30,18 @@ int cell_source_open(struct cell *cell, enum cell_source_kind kind, int fd)
 
 	cell_source_close(cell, kind);
 	source->fd = fd;
-	source->wants_write = false;
+	source->wants_write = source->is_paused = false;
 	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
 	return watch(source, EPOLL_CTL_ADD);
+}
+
+int cell_source_pause(struct cell *cell, enum cell_source_kind kind, bool is_paused)
+{
+	struct cell_source *source = &cell->source[kind];
+
+	source->is_paused = is_paused;
+	return source->fd < 0 ? 0 : watch(source, EPOLL_CTL_MOD);
 }
 
 void cell_source_close(struct cell *cell, enum cell_source_kind kind)

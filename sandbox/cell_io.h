@@ -7,6 +7,9 @@
 /* Makes fd, from now on the source's own and non-blocking, watched. Returns 0 or -errno. */
 int cell_source_open(struct cell *cell, enum cell_source_kind kind, int fd);
 
+/* Stops reading an open source, or goes on. Returns 0 or -errno. */
+int cell_source_pause(struct cell *cell, enum cell_source_kind kind, bool is_paused);
+
 /* Closes a source, if it is open. */
 void cell_source_close(struct cell *cell, enum cell_source_kind kind);
 

@@ -34,6 +34,7 @@ struct cell_order {
 
 enum cell_report_type {
 	CELL_REPORT_HELLO = 1, /* with one descriptor: a pidfd of the warden */
+	CELL_REPORT_LISTENER, /* with one descriptor: where refused calls of the cell are answered */
 	CELL_REPORT_EXITED, /* the execution was reaped: status, cpu_us, peak_kib */
 	CELL_REPORT_FAILED, /* step and code; the warden ends */
 };

@@ -178,6 +178,8 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 {
 	struct cell_run *run = &cell->run;
 	struct verdict verdict = {.unfinished = run->unfinished,
+		.has_refused = run->has_refused,
+		.refused = run->refused,
 		.parked = run->was_parked,
 		.fork_us = run->was_parked ? 0 : run->started_us - cell->job.complete_us};
 	struct failure claim;

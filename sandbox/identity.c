@@ -1,6 +1,7 @@
 #include "sandbox/identity.h"
 
 #include "sandbox/scope.h"
+#include "sandbox/warden_call.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -129,7 +130,7 @@ static int set_capabilities(uint64_t mask, struct err *err)
 		{.effective = (uint32_t)(mask >> 32), .permitted = (uint32_t)(mask >> 32)},
 	};
 
-	if (syscall(SYS_capset, &header, data) < 0)
+	if (warden_call(SYS_capset, (long)&header, (long)data, 0, 0, 0) < 0)
 		return err_set(err, errno, "set capabilities");
 	return 0;
 }
@@ -159,7 +160,7 @@ static int bound_capabilities(uint64_t keep, bool all_set, struct err *err)
 			continue;
 		if (!all_set && !prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
 			continue;
-		if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+		if (warden_call(SYS_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
 			return err_set(err, errno, "drop capability %d", capability);
 	}
 	return 0;
@@ -171,7 +172,7 @@ int identity_drop_all_capabilities(struct err *err)
 
 	if (r < 0)
 		return r;
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+	if (warden_call(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
 		return err_set(err, errno, "clear ambient capabilities");
 	return set_capabilities(0, err);
 }

@@ -71,6 +71,8 @@ struct verdict {
 	uint32_t parked; /* 1: the execution was waiting when the job came */
 	uint32_t unstarted; /* 1: the script was never handed over, another cell may run it */
 	uint32_t unfinished; /* 1: threads or atexit handlers were cut off after the value */
+	uint32_t has_refused; /* 1: a system call was refused */
+	int32_t refused; /* number of the first of them */
 	uint64_t limit; /* of TIME (ms), CPU (ms), MEMORY (bytes), RESULT_TOO_LARGE (bytes) */
 	uint64_t used; /* likewise */
 	uint64_t stdout_dropped, stdout_at; /* bytes left out, and where in what was kept */

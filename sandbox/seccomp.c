@@ -1,6 +1,7 @@
 #include "sandbox/seccomp.h"
 
 #include "sandbox/scope.h"
+#include "sandbox/warden_call.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -33,10 +34,11 @@ static struct scmp_arg_cmp comparison(const struct policy_condition *condition)
 	return compare;
 }
 
-static int add_rule(scmp_filter_ctx context, uint32_t action, const struct policy_rule *rule,
-	struct err *err)
+/* Rules of [warden] hold for marked calls: warden_call.h says why. */
+static int add_rule(
+	scmp_filter_ctx context, uint32_t action, const struct policy_rule *rule, struct err *err)
 {
-	struct scmp_arg_cmp compare[POLICY_CONDITIONS_MAX];
+	struct scmp_arg_cmp compare[POLICY_CONDITIONS_MAX + 1];
 	int number = seccomp_syscall_resolve_name(rule->name), r;
 	size_t i;
 
@@ -51,7 +53,11 @@ static int add_rule(scmp_filter_ctx context, uint32_t action, const struct polic
 				rule->line);
 		compare[i] = comparison(&rule->condition[i]);
 	}
-	r = seccomp_rule_add_array(context, action, number, (unsigned)rule->conditions, compare);
+	if (rule->section == POLICY_WARDEN)
+		compare[i++] = (struct scmp_arg_cmp){.arg = WARDEN_CALL_ARGUMENT,
+			.op = SCMP_CMP_EQ,
+			.datum_a = WARDEN_CALL_MARK};
+	r = seccomp_rule_add_array(context, action, number, (unsigned)i, compare);
 	return r < 0 ? err_set(err, -r, "policy line %u: rule for %s", rule->line, rule->name) : 0;
 }
 
@@ -97,11 +103,11 @@ static scmp_filter_ctx make_context(uint32_t otherwise, struct err *err)
 	return NULL;
 }
 
-int seccomp_compile_policy(const struct policy *policy, struct seccomp_program *program,
-	struct err *err)
+int seccomp_compile_policy(
+	const struct policy *policy, struct seccomp_program *program, struct err *err)
 {
 	__attribute__((cleanup(release_context))) scmp_filter_ctx context =
-		make_context(SCMP_ACT_ERRNO(EPERM), err);
+		make_context(SCMP_ACT_NOTIFY, err);
 	const struct policy_rule *rule;
 	uint32_t action;
 	size_t i;
@@ -111,8 +117,6 @@ int seccomp_compile_policy(const struct policy *policy, struct seccomp_program *
 		return -ENOMEM;
 	for (i = 0; !r && i < policy->rules; i++) {
 		rule = &policy->rule[i];
-		if (rule->section == POLICY_ERRNO && rule->error == EPERM && !rule->conditions)
-			continue; /* said for the reader's sake; libseccomp refuses the default action */
 		action = rule->section == POLICY_ERRNO ? SCMP_ACT_ERRNO((uint32_t)rule->error)
 						       : SCMP_ACT_ALLOW;
 		r = add_rule(context, action, rule, err);
@@ -120,8 +124,8 @@ int seccomp_compile_policy(const struct policy *policy, struct seccomp_program *
 	return r < 0 ? r : export_program(context, program, err);
 }
 
-int seccomp_compile_closing(const struct policy *policy, struct seccomp_program *program,
-	struct err *err)
+int seccomp_compile_closing(
+	const struct policy *policy, struct seccomp_program *program, struct err *err)
 {
 	__attribute__((cleanup(release_context))) scmp_filter_ctx context =
 		make_context(SCMP_ACT_ALLOW, err);
@@ -137,14 +141,31 @@ int seccomp_compile_closing(const struct policy *policy, struct seccomp_program 
 	return r < 0 ? r : export_program(context, program, err);
 }
 
-int seccomp_install(const struct seccomp_program *program, struct err *err)
+static int install(const struct seccomp_program *program, unsigned flags, struct err *err)
 {
 	struct sock_fprog filter = {.len = program->count, .filter = program->instructions};
+	long r;
 
 	if (!program->count)
 		return err_set(err, EINVAL, "install an empty filter");
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) < 0)
-		return err_set(err, errno, "install a filter");
+	r = warden_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, (long)&filter, 0, 0);
+	return r < 0 ? err_set(err, errno, "install a filter") : (int)r;
+}
+
+int seccomp_install(const struct seccomp_program *program, struct err *err)
+{
+	return install(program, 0, err);
+}
+
+/* Once the worker has taken a call, no signal ends the wait for its answer but SIGKILL. */
+int seccomp_install_listened(const struct seccomp_program *program, int *listener, struct err *err)
+{
+	int r = install(program,
+		SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, err);
+
+	if (r < 0)
+		return r;
+	*listener = r;
 	return 0;
 }
 

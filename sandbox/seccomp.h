@@ -13,8 +13,9 @@ struct seccomp_program {
 };
 
 /*
- * The whole policy as a filter for wardens: default EPERM, [warden] calls allowed, other
- * architectures and x32 killed. Returns 0, or a negative errno and no program.
+ * The whole policy as a filter for wardens: [warden] calls allowed where they are marked
+ * (warden_call.h), what is not named left to the listener, other architectures and x32 killed.
+ * Returns 0, or a negative errno and no program.
  */
 int seccomp_compile_policy(const struct policy *policy, struct seccomp_program *program,
 	struct err *err);
@@ -31,6 +32,13 @@ int seccomp_compile_closing(const struct policy *policy, struct seccomp_program 
  * errno; then the process must not go on.
  */
 int seccomp_install(const struct seccomp_program *program, struct err *err);
+
+/*
+ * The same with a listener, for a policy's filter: calls it does not name wait there to be refused
+ * (refusal.h); once nobody holds it they fail with ENOSYS. *listener is close-on-exec and becomes
+ * the caller's, who must not keep it: whoever has it can let such calls pass.
+ */
+int seccomp_install_listened(const struct seccomp_program *program, int *listener, struct err *err);
 
 void seccomp_program_free(struct seccomp_program *program);
 

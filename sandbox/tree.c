@@ -1,6 +1,7 @@
 #include "sandbox/tree.h"
 
 #include "sandbox/scope.h"
+#include "sandbox/warden_call.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -243,25 +244,31 @@ static int add_own_files(struct err *err)
 	return r;
 }
 
-/* A mounted tmpfs on `target`: fsopen(2), fsconfig(2), fsmount(2), move_mount(2). */
+/*
+ * A mounted tmpfs on `target`: fsopen(2), fsconfig(2), fsmount(2), move_mount(2). Wardens do this
+ * under their filter.
+ */
 static int mount_tmpfs(const char *target, const char *const *options, unsigned attributes,
 	struct err *err)
 {
-	SCOPE_FD context = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	SCOPE_FD context =
+		(int)warden_call(SYS_fsopen, (long)"tmpfs", FSOPEN_CLOEXEC, 0, 0, 0);
 	SCOPE_FD mount = -1;
 
 	if (context < 0)
 		return err_set(err, errno, "open a tmpfs");
 	for (; *options; options += 2) {
-		if (fsconfig(context, FSCONFIG_SET_STRING, options[0], options[1], 0) < 0)
+		if (warden_call(SYS_fsconfig, context, FSCONFIG_SET_STRING, (long)options[0],
+			    (long)options[1], 0) < 0)
 			return err_set(err, errno, "tmpfs %s=%s", options[0], options[1]);
 	}
-	if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+	if (warden_call(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0) < 0)
 		return err_set(err, errno, "create a tmpfs");
-	mount = fsmount(context, FSMOUNT_CLOEXEC, attributes);
+	mount = (int)warden_call(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes, 0, 0);
 	if (mount < 0)
 		return err_set(err, errno, "mount a tmpfs");
-	if (move_mount(mount, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (warden_call(SYS_move_mount, mount, (long)"", AT_FDCWD, (long)target,
+		    MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_set(err, errno, "attach a tmpfs to %s", target);
 	return 0;
 }
@@ -328,7 +335,7 @@ int tree_tmp_replace(struct tree_tmp *tmp, struct err *err)
 		"mode", "1777", "size", size, "nr_inodes", inodes, NULL, NULL};
 	int r;
 
-	if (tmp->mounted && umount2("/tmp", MNT_DETACH) < 0)
+	if (tmp->mounted && warden_call(SYS_umount2, (long)"/tmp", MNT_DETACH, 0, 0, 0) < 0)
 		return err_set(err, errno, "unmount /tmp");
 	tmp->mounted = false;
 	snprintf(size, sizeof(size), "%um", tmp->size_mib);

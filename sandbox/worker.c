@@ -12,6 +12,7 @@
 #include "sandbox/identity.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
+#include "sandbox/refusal.h"
 #include "sandbox/scope.h"
 #include "sandbox/tree.h"
 
@@ -122,6 +123,11 @@ static void report_changes(struct worker *worker)
 
 	FOR_EACH_CELL(worker, i) {
 		cell = &worker->cells[i];
+		if (cell->was_refused) {
+			log_line("worker", "cell %u: the policy refuses Vivarium itself: %s",
+				cell->number, refusal_name(cell->refused));
+			cell->was_refused = false;
+		}
 		if (cell->is_up == worker->was_up[i] && cell->failures == worker->told_failures[i])
 			continue;
 		report = (struct worker_report){.cell = cell->number, .is_up = cell->is_up};
@@ -136,12 +142,13 @@ static void report_changes(struct worker *worker)
 /* Milliseconds until the next deadline, rounded up; -1: none. */
 static int next_timeout(const struct worker *worker)
 {
-	uint64_t now = clock_now_us(), first = UINT64_MAX, wait;
+	uint64_t now = clock_now_us(), first = UINT64_MAX, due, wait;
 	size_t i;
 
 	FOR_EACH_CELL(worker, i) {
-		if (worker->cells[i].deadline_us && worker->cells[i].deadline_us < first)
-			first = worker->cells[i].deadline_us;
+		due = cell_due_us(&worker->cells[i]);
+		if (due && due < first)
+			first = due;
 	}
 	if (first == UINT64_MAX)
 		return -1;

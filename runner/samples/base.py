@@ -2,9 +2,11 @@
 import collections
 import datetime
 import functools
+import grp
 import itertools
 import json
 import math
+import pwd
 import random
 import re
 import string
@@ -17,6 +19,8 @@ def main():
     total = functools.reduce(lambda a, b: a + b, itertools.accumulate(range(10)))
     text = json.dumps({"counts": counts, "pi": math.pi}, sort_keys=True)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    # the C library looks for a name service first, by a socket, and remembers that there is none
+    pwd.getpwuid(65534), grp.getgrgid(65534)
     try:
         raise ValueError("a sample")
     except ValueError as error:

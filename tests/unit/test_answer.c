@@ -1,5 +1,6 @@
 #include "tests/unit/unit.h"
 
+#include <asm/unistd.h>
 #include <errno.h>
 #include <signal.h>
 
@@ -101,6 +102,30 @@ static void test_exception(void **state)
 		"\"exception\", \"type\": \"ValueError\", \"line\": 7}, \"traceback\": "
 		"\"Traceback (most recent call last):\\n\", \"stdout\": \"\", \"stderr\": "
 		"\"warning\\n\", " USAGE CLOSING);
+}
+
+/* Beside whatever the cause is, and nowhere when there is none. */
+static void test_refused_call(void **state)
+{
+	struct answer_run run = make_run((struct verdict){.kind = VERDICT_SIGNAL,
+		.signal = SIGABRT,
+		.has_refused = 1,
+		.refused = __NR_setuid});
+
+	(void)state;
+	expect(&run, 400,
+		"{\"success\": false, \"error\": \"Script was killed by SIGABRT\", \"cause\": {\"kind\": "
+		"\"signal\", \"signal\": \"SIGABRT\", \"refused\": {\"call\": \"setuid\", \"meaning\": "
+		"\"a script cannot become another user or group, or gain a privilege\"}}, "
+		"\"stdout\": \"\", \"stderr\": \"\", " USAGE CLOSING);
+	run = make_run((struct verdict){.kind = VERDICT_OK, .has_refused = 1});
+	run.result = (struct answer_text)SAY("1");
+	expect(&run, 200,
+		"{\"success\": true, \"result\": 1, \"stdout\": \"\", \"stderr\": \"\", " USAGE CLOSING);
+	run = make_run((struct verdict){.kind = VERDICT_TIME, .has_refused = 1, .refused = -1});
+	buffer_reset(&body, 1 << 20);
+	assert_int_equal(answer_run(&run, &body), 408);
+	unit_assert_contains(body.data, "\"call\": \"an unknown system call\"");
 }
 
 static void test_exit(void **state)
@@ -367,6 +392,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_value),
 		cmocka_unit_test(test_exception),
+		cmocka_unit_test(test_refused_call),
 		cmocka_unit_test(test_exit),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_signal),
