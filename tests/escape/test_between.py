@@ -113,9 +113,9 @@ TRACES = {  # what to leave behind, where to look for it, what is to be seen bef
                 [True, []]),
     "timers": ("signal.setitimer(signal.ITIMER_REAL, 60); signal.setitimer(1, 60)",
                "[signal.getitimer(number) for number in (0, 1, 2)]", [[0, 0]] * 3),
-    "locks on files of all": ("__import__('fcntl').flock(os.open(os.__file__, 0), 2)",
-                              "attempt(__import__('fcntl').flock, os.open(os.__file__, 0), 6)",
-                              "done"),
+    "locks on files of all": ("__import__('fcntl').lockf(KEEP.append(open(os.__file__)) or KEEP[0], 1)",
+                              "struct.unpack('hhqqi4x', __import__('fcntl').fcntl(os.open("
+                              "os.__file__, 0), 5, struct.pack('hhqqi4x', 1, 0, 0, 0, 0)))[0]", 2),
     "thread name": ("call('prctl', 15, b'kept')",
                     "(call('prctl', 16, NAME), NAME.value != b'kept')[1]", True),
 }
@@ -181,12 +181,7 @@ def main():
     assert answer.data["result"] == "done"
     assert host_can_queue_signals()
     assert queued_signals() < before + 2000
-    answer = run(one_cell, """
-def main():
-    timer = ctypes.c_int()
-    return call("timer_create", 0, 0, ctypes.byref(timer))
-""")
-    assert answer.data["result"] == 0
+    assert_serves(one_cell)
 
 
 def test_neighbours_reading_is_not_seen(cell):
