@@ -34,6 +34,8 @@ static const struct key {
 	KEY(template_program, KIND_PATH, "", 0, 0),
 	KEY(harness_dir, KIND_PATH, "../runner", 0, 0),
 	KEY(seccomp_policy, KIND_PATH, "seccomp.policy", 0, 0),
+	KEY(dispatcher_policy, KIND_PATH, "dispatcher.policy", 0, 0),
+	KEY(worker_policy, KIND_PATH, "worker.policy", 0, 0),
 	KEY(library_sets, KIND_TEXT,
 		"base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats,"
 		"scipy.optimize,scipy.integrate,scipy.linalg matplotlib:numpy:matplotlib.pyplot",
@@ -42,6 +44,7 @@ static const struct key {
 	KEY(cells_per_worker, KIND_NUMBER, "4", 1, WORKER_CELLS_MAX),
 	KEY(queue, KIND_NUMBER, "1024", 0, 16384),
 	KEY_AS(queue_timeout, queue_timeout_ms, KIND_SECONDS, "10", 1, 600000),
+	KEY_AS(request_memory, request_memory_mib, KIND_NUMBER, "1024", 128, 1 << 20),
 	KEY_AS(default_timeout, default_timeout_ms, KIND_SECONDS, "15", 10, 3600000),
 	KEY_AS(max_timeout, max_timeout_ms, KIND_SECONDS, "300", 10, 3600000),
 	KEY_AS(drain_timeout, drain_timeout_ms, KIND_SECONDS, "5", 0, 3600000),
@@ -55,6 +58,7 @@ static const struct key {
 	KEY(tmp_inodes, KIND_NUMBER, "16384", 16, 1 << 20),
 	KEY(cell_executions, KIND_NUMBER, "10000", 1, UINT32_MAX),
 	KEY_AS(cell_age, cell_age_ms, KIND_SECONDS, "3600", 1000, UINT32_MAX),
+	KEY_AS(wedged_after, wedged_after_ms, KIND_SECONDS, "10", 500, 600000),
 #undef KEY
 #undef KEY_AS
 };

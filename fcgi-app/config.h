@@ -17,6 +17,8 @@ struct config {
 	char template_program[CONFIG_TEXT_BYTES];
 	char harness_dir[CONFIG_TEXT_BYTES];
 	char seccomp_policy[CONFIG_TEXT_BYTES];
+	char dispatcher_policy[CONFIG_TEXT_BYTES];
+	char worker_policy[CONFIG_TEXT_BYTES];
 	char library_sets[CONFIG_TEXT_BYTES];
 	uint64_t workers; /* 0: as many as there are processors, at least 2 */
 	uint64_t cells_per_worker;
@@ -25,7 +27,9 @@ struct config {
 	uint64_t default_memory_mib, max_memory_mib;
 	uint64_t max_processes, max_open_files, max_file_mib, stack_mib;
 	uint64_t tmp_mib, tmp_inodes;
+	uint64_t request_memory_mib;
 	uint64_t cell_executions, cell_age_ms;
+	uint64_t wedged_after_ms;
 };
 
 /*

@@ -1,6 +1,7 @@
 #include "fcgi-app/front.h"
 
 #include "sandbox/identity.h"
+#include "sandbox/role.h"
 #include "sandbox/tree.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-int front_confine(const struct front_setup *setup, struct err *err)
+int front_confine(const struct front_setup *setup, uint64_t memory_bytes, struct err *err)
 {
 	uint32_t id = setup->ranged ? IDENTITY_DISPATCHER : 0;
 	/* whoever maps its namespace's 0 into another one must have had this when it made that */
@@ -32,5 +33,10 @@ int front_confine(const struct front_setup *setup, struct err *err)
 		r = identity_drop_all_capabilities(err);
 	if (!r && prctl(PR_SET_DUMPABLE, 0) < 0)
 		r = err_set(err, errno, "become undumpable");
+	if (!r)
+		r = role_limit(memory_bytes, 0, err);
+	if (!r)
+		r = role_filter(setup->policy, err);
+	close(setup->policy);
 	return r;
 }

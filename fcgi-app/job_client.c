@@ -140,8 +140,7 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 	struct collecting collecting = {0};
 	int r;
 
-	buffer_reset(&client->out, KEEP_BYTES);
-	buffer_reset(&client->texts, KEEP_BYTES);
+	job_client_reset(client);
 	r = write_job(&client->out, request);
 	if (!r)
 		r = frame_flush(&client->out, lane);
@@ -159,6 +158,12 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 		if (r <= 0 && r != -EAGAIN)
 			return r ? r : -EPIPE;
 	}
+}
+
+void job_client_reset(struct job_client *client)
+{
+	buffer_reset(&client->out, KEEP_BYTES);
+	buffer_reset(&client->texts, KEEP_BYTES);
 }
 
 void job_client_free(struct job_client *client)

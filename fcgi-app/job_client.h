@@ -21,6 +21,9 @@ struct job_client {
 int job_client_run(struct job_client *client, int lane, struct frame_reader *reader, int client_fd,
 	const struct request *request, struct answer_run *run);
 
+/* Lets go of the last job and its texts, but for some memory. */
+void job_client_reset(struct job_client *client);
+
 void job_client_free(struct job_client *client);
 
 #endif

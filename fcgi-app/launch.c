@@ -109,6 +109,10 @@ static int open_files(struct master_setup *setup, struct err *err)
 	if (!r)
 		r = open_file(config->seccomp_policy, O_RDONLY, &setup->policy, err);
 	if (!r)
+		r = open_file(config->dispatcher_policy, O_RDONLY, &setup->dispatcher_policy, err);
+	if (!r)
+		r = open_file(config->worker_policy, O_RDONLY, &setup->worker_policy, err);
+	if (!r)
 		r = open_file(config->harness_dir, O_RDONLY | O_DIRECTORY, &setup->harness, err);
 	return r;
 }

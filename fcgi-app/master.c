@@ -11,6 +11,9 @@
  *   execution   a verdict
  *   launcher    the master is killed by its parent-death signal
  *   nginx       whoever started it says so
+ *
+ * A dispatcher or worker that leaves a ping unanswered for too long, or sends what is no report, is
+ * killed; then its row holds.
  */
 #include "fcgi-app/master.h"
 
@@ -34,6 +37,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 enum {
@@ -42,12 +46,15 @@ enum {
 	RETRY_FIRST_US = 50 * 1000,
 	RETRY_LAST_US = 5 * 1000 * 1000,
 	PROVEN_US = 10 * 1000 * 1000, /* a child that lived so long starts its back-off anew */
+	PINGS = 4, /* in the time after which a child counts as wedged */
 	HIGH_FD = 64, /* above every number that the template's descriptors get */
 };
 
 struct child {
 	pid_t pid; /* 0: not running */
+	int pidfd; /* -1: not running */
 	int control; /* ours; -1: none */
+	uint64_t heard_us, asked_us; /* last news of any kind; last ping that is not answered yet */
 	unsigned failures;
 	uint64_t started_us, retry_us; /* retry_us: when to start it again */
 };
@@ -64,6 +71,7 @@ struct master {
 	size_t cells_up;
 	bool workers_started, front_ready, serving, draining;
 	uint64_t begun_us, drain_until_us;
+	uint64_t checked_us; /* when pulses were felt last */
 	int exit_code; /* -1: go on */
 };
 
@@ -88,6 +96,48 @@ static void end_in_failure(struct master *master)
 	end(master, master->setup->failure_code);
 }
 
+/* --- children that have to go ------------------------------------------------------------- */
+
+/* Its death is reaped like any other; one that has ended by itself keeps its exit status. */
+static void let_go(struct child *child)
+{
+	if (child->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
+	fd_close(&child->pidfd);
+	fd_close(&child->control);
+}
+
+static void put_down(struct child *child, const char *name, const char *why)
+{
+	if (child->pidfd < 0)
+		return;
+	log_line("master", "%s %s: it is killed", name, why);
+	let_go(child);
+}
+
+/* An order that a child does not take in time (SO_SNDTIMEO) is one that nobody reads. */
+static void tell(struct child *child, const char *name, const void *order, size_t size,
+	const int *fd)
+{
+	if (message_send(child->control, order, size, fd, fd ? 1 : 0) == -EAGAIN)
+		put_down(child, name, "takes no orders");
+}
+
+static int control_pair(const struct master *master, int pair[2])
+{
+	uint64_t patience_ms = master->setup->config->wedged_after_ms;
+	const struct timeval patience = {.tv_sec = (time_t)(patience_ms / 1000),
+		.tv_usec = (suseconds_t)(patience_ms % 1000 * 1000)};
+	int r = message_pair(SOCK_SEQPACKET, pair);
+
+	if (!r && setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0) {
+		r = -errno;
+		close(pair[0]);
+		close(pair[1]);
+	}
+	return r;
+}
+
 /* --- lanes --------------------------------------------------------------------------------- */
 
 /* A worker or front that is just dying fails to take its end; its successor gets another. */
@@ -97,12 +147,13 @@ static void connect_cell(struct master *master, size_t cell)
 	struct worker_order to_worker = {
 		.type = WORKER_ORDER_LANE, .index = (uint32_t)(cell % per_worker)};
 	struct front_order to_front = {.type = FRONT_ORDER_LANE, .cell = (uint32_t)cell};
-	int worker = master->worker[cell / per_worker].control, pair[2];
+	struct child *worker = &master->worker[cell / per_worker];
+	int pair[2];
 
-	if (worker < 0 || master->front.control < 0 || message_pair(SOCK_STREAM, pair) < 0)
+	if (worker->control < 0 || master->front.control < 0 || message_pair(SOCK_STREAM, pair) < 0)
 		return;
-	message_send(worker, &to_worker, sizeof(to_worker), &pair[0], 1);
-	message_send(master->front.control, &to_front, sizeof(to_front), &pair[1], 1);
+	tell(worker, "a worker", &to_worker, sizeof(to_worker), &pair[0]);
+	tell(&master->front, master->setup->front_name, &to_front, sizeof(to_front), &pair[1]);
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -139,9 +190,10 @@ static void note_start(struct child *child, pid_t pid, int control)
 {
 	fd_close(&child->control);
 	child->pid = pid;
+	child->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	child->control = control;
-	child->started_us = clock_now_us();
-	child->retry_us = 0;
+	child->started_us = child->heard_us = clock_now_us();
+	child->retry_us = child->asked_us = 0;
 }
 
 /* Puts the descriptors where the template looks for them, and nothing else (cell_message.h). */
@@ -197,7 +249,7 @@ static int make_request_sockets(struct master *master, int *receivers)
 }
 
 /* Workers learn where the new template is asked. */
-static void announce_template(const struct master *master)
+static void announce_template(struct master *master)
 {
 	struct worker_order order = {.type = WORKER_ORDER_TEMPLATE};
 	size_t i, set;
@@ -206,8 +258,8 @@ static void announce_template(const struct master *master)
 		for (set = 0; set < master->setup->sets->count; set++) {
 			order.index = (uint32_t)set;
 			if (master->worker[i].control >= 0)
-				message_send(master->worker[i].control, &order, sizeof(order),
-					&master->requests[set], 1);
+				tell(&master->worker[i], "a worker", &order, sizeof(order),
+					&master->requests[set]);
 		}
 	}
 }
@@ -273,28 +325,29 @@ static _Noreturn void run_worker(const struct master *master, size_t number, int
 		.sets = setup->sets->count,
 		.control = control,
 		.proc = master->proc,
+		.policy = setup->worker_policy,
 		.ranged = setup->ranged,
 		.max_executions = (uint32_t)setup->config->cell_executions,
 		.max_age_s = (uint32_t)(setup->config->cell_age_ms / 1000)};
-	int keep[WORKER_SETS_MAX + 2] = {control, master->proc};
+	int keep[WORKER_SETS_MAX + 3] = {control, master->proc, setup->worker_policy};
 	size_t i;
 
 	fill_limits(setup->config, &worker.limits);
 	for (i = 0; i < worker.sets; i++) {
 		worker.set_names[i] = setup->sets->set[i].name;
 		worker.set_parents[i] = setup->sets->set[i].parent_index;
-		worker.requests[i] = keep[2 + i] = master->requests[i];
+		worker.requests[i] = keep[3 + i] = master->requests[i];
 	}
 	for (i = 0; i < worker.cells; i++)
 		worker.cell_sets[i] = first_set(setup->sets, worker.first_cell + i);
-	become_child(false, keep, 2 + worker.sets);
+	become_child(false, keep, 3 + worker.sets);
 	_exit(worker_main(&worker));
 }
 
 static int start_worker(struct master *master, size_t number)
 {
 	size_t per_worker = master->setup->cells_per_worker;
-	int pair[2], r = message_pair(SOCK_SEQPACKET, pair);
+	int pair[2], r = control_pair(master, pair);
 	pid_t pid = r < 0 ? -1 : fork();
 
 	if (!pid)
@@ -320,11 +373,12 @@ static _Noreturn void run_front(const struct master *master, int control)
 		.ranged = setup->ranged,
 		.control = control,
 		.proc = master->proc,
+		.policy = setup->dispatcher_policy,
 		.execute_listener = setup->execute_listener,
 		.control_listener = setup->control_listener,
 		.job = setup->job};
-	const int keep[] = {
-		control, master->proc, setup->execute_listener, setup->control_listener};
+	const int keep[] = {control, master->proc, setup->dispatcher_policy,
+		setup->execute_listener, setup->control_listener};
 
 	/* -1 sorts first and is passed over */
 	become_child(setup->front_is_all, keep, sizeof(keep) / sizeof(keep[0]));
@@ -351,7 +405,7 @@ static pid_t fork_into_pid_namespace(const struct master *master)
 
 static int start_front(struct master *master)
 {
-	int pair[2], r = message_pair(SOCK_SEQPACKET, pair);
+	int pair[2], r = control_pair(master, pair);
 	pid_t pid = r < 0 ? -1 : fork_into_pid_namespace(master);
 
 	if (!pid)
@@ -386,6 +440,7 @@ static void note_death(struct master *master, struct child *child, const char *n
 
 	describe_status(status, how, sizeof(how));
 	child->pid = 0;
+	fd_close(&child->pidfd);
 	fd_close(&child->control);
 	if (now - child->started_us > PROVEN_US)
 		child->failures = 0;
@@ -528,15 +583,39 @@ static void begin_serving(struct master *master)
 		close(master->setup->ready);
 }
 
+/*
+ * Takes one report of a child. With the end of its socket it has died, or pretends to; neither
+ * that one nor one that breaks the protocol gets to keep its lanes.
+ * Returns whether *report was filled.
+ */
+static bool hear(struct child *child, const char *name, void *report, size_t size)
+{
+	size_t none = 0;
+	int r = message_receive(child->control, report, size, NULL, &none);
+
+	if (r == 1) {
+		child->heard_us = clock_now_us();
+		child->asked_us = 0;
+		return true;
+	}
+	if (r == -EPROTO)
+		put_down(child, name, "sent what is no report");
+	else
+		let_go(child);
+	return false;
+}
+
 static void handle_worker(struct master *master, size_t number)
 {
 	struct worker_report report;
-	size_t none = 0;
+	struct child *worker = &master->worker[number];
 
-	if (message_receive(master->worker[number].control, &report, sizeof(report), NULL,
-		    &none) != 1 ||
-		report.cell >= cell_count(master)) {
-		fd_close(&master->worker[number].control);
+	if (!hear(worker, "a worker", &report, sizeof(report)))
+		return;
+	if (report.type == WORKER_REPORT_ALIVE)
+		return;
+	if (report.type != WORKER_REPORT_CELL || report.cell >= cell_count(master)) {
+		put_down(worker, "a worker", "sent what is no report");
 		return;
 	}
 	report.text[sizeof(report.text) - 1] = '\0';
@@ -554,14 +633,65 @@ static void handle_worker(struct master *master, size_t number)
 static void handle_front(struct master *master)
 {
 	struct front_report report;
-	size_t none = 0;
 
-	if (message_receive(master->front.control, &report, sizeof(report), NULL, &none) != 1) {
-		fd_close(&master->front.control);
+	if (!hear(&master->front, master->setup->front_name, &report, sizeof(report)))
+		return;
+	if (report.type == FRONT_REPORT_READY)
+		master->front_ready = true;
+	begin_serving(master);
+}
+
+/* --- children that are wedged -------------------------------------------------------------- */
+
+/* Asked once it has been silent for a while, then given as long as the configuration says. */
+static void check_pulse(const struct master *master, struct child *child, const char *name,
+	const void *order, size_t size)
+{
+	uint64_t patience_us = master->setup->config->wedged_after_ms * UINT64_C(1000);
+	uint64_t now = clock_now_us();
+
+	if (child->asked_us && now >= child->asked_us + patience_us)
+		put_down(child, name, "does not answer");
+	if (child->control < 0)
+		return;
+	if (child->asked_us || now < child->heard_us + patience_us / PINGS)
+		return;
+	child->asked_us = now;
+	tell(child, name, order, size, NULL);
+}
+
+static void forgive(struct master *master)
+{
+	size_t i;
+
+	master->front.asked_us = 0;
+	for (i = 0; i < master->setup->workers; i++)
+		master->worker[i].asked_us = 0;
+}
+
+static void check_pulses(struct master *master)
+{
+	const struct front_order to_front = {.type = FRONT_ORDER_PING};
+	const struct worker_order to_worker = {.type = WORKER_ORDER_PING};
+	char name[32];
+	size_t i;
+
+	uint64_t now = clock_now_us(), since_us = now - master->checked_us;
+
+	master->checked_us = now;
+	if (!master->serving)
+		return;
+	if (since_us > master->setup->config->wedged_after_ms * UINT64_C(1000) / 2) {
+		forgive(master); /* we were stopped ourselves, and they perhaps with us */
 		return;
 	}
-	master->front_ready = report.is_ready != 0;
-	begin_serving(master);
+	if (!master->setup->front_is_all)
+		check_pulse(master, &master->front, master->setup->front_name, &to_front,
+			sizeof(to_front));
+	for (i = 0; i < master->setup->workers; i++) {
+		snprintf(name, sizeof(name), "worker %zu", i);
+		check_pulse(master, &master->worker[i], name, &to_worker, sizeof(to_worker));
+	}
 }
 
 /* --- the loop ------------------------------------------------------------------------------ */
@@ -577,7 +707,7 @@ static void drain(struct master *master)
 	master->draining = true;
 	master->drain_until_us =
 		clock_now_us() + master->setup->config->drain_timeout_ms * UINT64_C(1000);
-	message_send(master->front.control, &order, sizeof(order), NULL, 0);
+	tell(&master->front, master->setup->front_name, &order, sizeof(order), NULL);
 }
 
 static void handle_signals(struct master *master)
@@ -603,10 +733,13 @@ static void consider(uint64_t *first, uint64_t time)
 static int next_timeout(const struct master *master)
 {
 	uint64_t now = clock_now_us(), first = now + 60 * UINT64_C(1000000);
+	uint64_t patience_us = master->setup->config->wedged_after_ms * UINT64_C(1000);
 	size_t i;
 
 	if (!master->serving)
 		consider(&first, master->begun_us + START_MAX_US);
+	else
+		consider(&first, now + patience_us / PINGS);
 	consider(&first, master->drain_until_us);
 	consider(&first, master->template.retry_us);
 	consider(&first, master->front.retry_us);
@@ -626,6 +759,7 @@ static void check_time(struct master *master)
 	}
 	if (master->draining && now >= master->drain_until_us)
 		end(master, 0);
+	check_pulses(master);
 	restart_due(master);
 }
 
@@ -677,8 +811,9 @@ static int begin(struct master *master, struct err *err)
 	master->begun_us = clock_now_us();
 	master->exit_code = -1;
 	master->template.control = master->front.control = -1;
+	master->template.pidfd = master->front.pidfd = -1;
 	for (i = 0; i < WORKERS_MAX; i++)
-		master->worker[i].control = -1;
+		master->worker[i].control = master->worker[i].pidfd = -1;
 	for (i = 0; i < WORKER_SETS_MAX; i++)
 		master->requests[i] = -1;
 	sigfillset(&all);

@@ -12,6 +12,7 @@ struct master_setup {
 	bool quiet; /* no start-up lines */
 	int program; /* the template's program (O_PATH) */
 	int policy, harness; /* file and directory, opened by whoever could read them */
+	int dispatcher_policy, worker_policy; /* files, likewise */
 	int execute_listener, control_listener; /* -1: none */
 	int ready; /* gets a newline when the service serves, then is closed; -1: none */
 	const char *front_name;

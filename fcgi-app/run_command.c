@@ -12,6 +12,7 @@
 
 enum {
 	ANSWER_MAX_BYTES = 8 << 20,
+	MEMORY_BYTES = 256 << 20, /* one job, one answer, and copies of both while they grow */
 };
 
 static void write_all(int fd, const char *data, size_t length)
@@ -59,7 +60,7 @@ static void print_failure(const struct answer_run *run)
 
 static int wait_for_lane(const struct front_setup *setup, int *lane)
 {
-	const struct front_report report = {.is_ready = 1};
+	const struct front_report report = {.type = FRONT_REPORT_READY};
 	struct front_order order;
 	size_t count = 1;
 	int r = message_send(setup->control, &report, sizeof(report), NULL, 0);
@@ -88,7 +89,7 @@ int run_command_front(const struct front_setup *setup)
 	struct job_client client = {0};
 	struct answer_run run = {.request = &setup->job->request, .request_id = "run"};
 	struct err err = {0};
-	int lane, r = front_confine(setup, &err);
+	int lane, r = front_confine(setup, MEMORY_BYTES, &err);
 
 	if (r < 0) {
 		log_line("run", "%s", err.text);

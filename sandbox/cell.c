@@ -411,6 +411,7 @@ static int take_job_frame(struct cell *cell, const struct frame *frame)
 
 static void handle_lane(struct cell *cell, uint32_t events)
 {
+	struct frame_header header;
 	struct frame frame;
 	int r;
 
@@ -425,6 +426,8 @@ static void handle_lane(struct cell *cell, uint32_t events)
 		if (take_job_frame(cell, &frame) < 0)
 			r = -EPROTO;
 	}
+	if (r > 0 && frame_reader_peek(&cell->lane_in, &header) && header.length > LANE_MAX_BYTES)
+		r = -EPROTO; /* one that can never be whole */
 	if (r <= 0)
 		drop_lane(cell);
 }

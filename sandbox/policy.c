@@ -50,6 +50,7 @@ static const struct constant {
 	{"FIONCLEX", FIONCLEX},
 	{"PRIO_PROCESS", PRIO_PROCESS},
 	{"SOL_SOCKET", SOL_SOCKET},
+	{"SO_PASSCRED", SO_PASSCRED},
 	{"SO_TYPE", SO_TYPE},
 	{"SO_ERROR", SO_ERROR},
 	{"SO_DOMAIN", SO_DOMAIN},

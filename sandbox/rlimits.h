@@ -25,6 +25,14 @@ struct rlimits_job {
 	uint32_t processes; /* room for their stacks in the address space */
 };
 
+struct rlimits_role {
+	uint64_t data_bytes; /* private writable memory */
+	uint64_t open_files; /* 0: as they are */
+};
+
+/* Those of a role of the service that is not an execution. Returns 0 or a negative errno. */
+int rlimits_set_role(const struct rlimits_role *limits, struct err *err);
+
 /* Soft and hard limits that do not depend on the job. Returns 0 or a negative errno. */
 int rlimits_set_cell(const struct rlimits_cell *limits, struct err *err);
 

@@ -12,6 +12,7 @@
 #include "sandbox/identity.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
+#include "sandbox/role.h"
 #include "sandbox/scope.h"
 #include "sandbox/tree.h"
 
@@ -22,10 +23,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum {
 	EVENTS_MAX = 64,
+	BASE_BYTES = 64 << 20,
+	/* job and answer with their copies while they grow, a value, two streams */
+	CELL_BYTES = 192 << 20,
+	BASE_FILES = 64,
+	CELL_FILES = 32, /* five sources and their peers' ends, pidfd, status file */
 };
 
 struct worker {
@@ -53,8 +60,17 @@ static int confine(const struct worker_setup *setup, struct err *err)
 	r = tree_enter_empty(err);
 	if (r < 0)
 		return r;
-	return identity_become(setup->ranged ? IDENTITY_WORKER_FIRST + setup->number : 0,
+	r = identity_become(setup->ranged ? IDENTITY_WORKER_FIRST + setup->number : 0,
 		CAPABILITY(CAP_KILL), err);
+	if (!r && prctl(PR_SET_DUMPABLE, 0) < 0)
+		r = err_set(err, errno, "become undumpable");
+	if (!r)
+		r = role_limit(BASE_BYTES + setup->cells * CELL_BYTES,
+			BASE_FILES + setup->cells * CELL_FILES, err);
+	if (!r)
+		r = role_filter(setup->policy, err);
+	close(setup->policy);
+	return r;
 }
 
 static int watch_master(struct worker *worker, struct err *err)
@@ -89,6 +105,13 @@ static void init_cells(struct worker *worker)
 			setup->cell_sets[i]);
 }
 
+static int answer_ping(const struct worker *worker)
+{
+	const struct worker_report report = {.type = WORKER_REPORT_ALIVE};
+
+	return message_send(worker->master.fd, &report, sizeof(report), NULL, 0);
+}
+
 /* Returns 0, or a negative errno when the master is gone. */
 static int handle_master(struct worker *worker)
 {
@@ -110,7 +133,7 @@ static int handle_master(struct worker *worker)
 		worker->requests[order.index] = fd_take(&fd);
 		return 0;
 	}
-	return -EPROTO;
+	return order.type == WORKER_ORDER_PING ? answer_ping(worker) : -EPROTO;
 }
 
 /* Tells the master of cells that came up or failed again. A full socket waits for the next turn. */
@@ -124,7 +147,8 @@ static void report_changes(struct worker *worker)
 		cell = &worker->cells[i];
 		if (cell->is_up == worker->was_up[i] && cell->failures == worker->told_failures[i])
 			continue;
-		report = (struct worker_report){.cell = cell->number, .is_up = cell->is_up};
+		report = (struct worker_report){.type = WORKER_REPORT_CELL,
+			.cell = cell->number, .is_up = cell->is_up};
 		snprintf(report.text, sizeof(report.text), "%s", cell->is_up ? "" : cell->trouble);
 		if (message_send(worker->master.fd, &report, sizeof(report), NULL, 0) < 0)
 			return;

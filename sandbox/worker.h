@@ -25,6 +25,7 @@ struct worker_setup {
 	int requests[WORKER_SETS_MAX]; /* sending ends to the templates; become the worker's */
 	int control; /* SOCK_SEQPACKET to the master; becomes the worker's */
 	int proc; /* procfs of the service's PID namespace; becomes the worker's */
+	int policy; /* text of the worker's own system-call policy; becomes the worker's */
 	bool ranged;
 	struct template_request limits; /* of every cell; cell and uid are ignored */
 	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
@@ -33,6 +34,7 @@ struct worker_setup {
 enum worker_order_type {
 	WORKER_ORDER_LANE = 1, /* with one descriptor: the lane of cell `index` */
 	WORKER_ORDER_TEMPLATE, /* with one descriptor: where set `index` is asked from now on */
+	WORKER_ORDER_PING, /* answer with WORKER_REPORT_ALIVE */
 };
 
 /* Master to worker. */
@@ -41,8 +43,14 @@ struct worker_order {
 	uint32_t index;
 };
 
-/* Worker to master: a cell came up, or went down and why. */
+enum worker_report_type {
+	WORKER_REPORT_CELL = 1, /* a cell came up, or went down and why */
+	WORKER_REPORT_ALIVE, /* to a ping; the rest is 0 */
+};
+
+/* Worker to master. */
 struct worker_report {
+	uint32_t type; /* enum worker_report_type */
 	uint32_t cell; /* number of the cell */
 	uint32_t is_up;
 	char text[200];
