@@ -16,7 +16,10 @@ enum kind {
 	KIND_PATH, /* relative to the file it stands in */
 	KIND_NUMBER, /* whole */
 	KIND_SECONDS, /* up to three decimals; kept in milliseconds */
+	KIND_ISOLATION, /* a word of isolation_words; its index is kept */
 };
+
+static const char *const isolation_words[] = {"full", "available", "platform"};
 
 static const struct key {
 	const char *name;
@@ -40,6 +43,7 @@ static const struct key {
 		"base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats,"
 		"scipy.optimize,scipy.integrate,scipy.linalg matplotlib:numpy:matplotlib.pyplot",
 		0, 0),
+	KEY(isolation, KIND_ISOLATION, "full", 0, 0),
 	KEY(workers, KIND_NUMBER, "0", 0, 64),
 	KEY(cells_per_worker, KIND_NUMBER, "4", 1, WORKER_CELLS_MAX),
 	KEY(queue, KIND_NUMBER, "1024", 0, 16384),
@@ -101,6 +105,19 @@ static int parse_seconds(const struct key *key, const char *text, uint64_t *valu
 	return 0;
 }
 
+static int parse_isolation(const char *text, uint64_t *value, struct err *err)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(isolation_words) / sizeof(isolation_words[0]); i++) {
+		if (strcmp(text, isolation_words[i]) == 0) {
+			*value = i;
+			return 0;
+		}
+	}
+	return err_set(err, EINVAL, "isolation is full, available or platform, not \"%.40s\"", text);
+}
+
 static int parse_text(const struct key *key, const char *directory, const char *text, char *value,
 	struct err *err)
 {
@@ -122,6 +139,8 @@ static int set_value(struct config *config, const struct key *key, const char *d
 		return parse_number(key, text, field(config, key), err);
 	case KIND_SECONDS:
 		return parse_seconds(key, text, field(config, key), err);
+	case KIND_ISOLATION:
+		return parse_isolation(text, field(config, key), err);
 	case KIND_TEXT:
 	case KIND_PATH:
 		return parse_text(key, directory, text, field(config, key), err);
@@ -299,6 +318,9 @@ void config_print(const struct config *config, FILE *out)
 		value = (const char *)config + key->offset;
 		if (key->kind == KIND_NUMBER)
 			fprintf(out, "%s = %" PRIu64 "\n", key->name, *(const uint64_t *)value);
+		else if (key->kind == KIND_ISOLATION)
+			fprintf(out, "%s = %s\n", key->name,
+				isolation_words[*(const uint64_t *)value]);
 		else if (key->kind == KIND_SECONDS)
 			fprintf(out, "%s = %.10g\n", key->name,
 				(double)*(const uint64_t *)value / 1000);

@@ -3,6 +3,7 @@
 #define VIVARIUM_CONFIG_H
 
 #include "sandbox/err.h"
+#include "sandbox/layers.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ struct config {
 	char dispatcher_policy[CONFIG_TEXT_BYTES];
 	char worker_policy[CONFIG_TEXT_BYTES];
 	char library_sets[CONFIG_TEXT_BYTES];
+	uint64_t isolation; /* enum isolation */
 	uint64_t workers; /* 0: as many as there are processors, at least 2 */
 	uint64_t cells_per_worker;
 	uint64_t queue; /* requests that may wait */

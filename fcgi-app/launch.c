@@ -22,11 +22,6 @@ enum {
 	BACKLOG = 4096,
 	DESCRIPTORS_WANTED = 65536,
 	DESCRIPTORS_LEAST = 4096,
-	/*
-	 * Host ids given to instances: far above those of users, and of the ranges that
-	 * /etc/subuid and systemd-nspawn give out (up to 1879048191).
-	 */
-	HOST_ID_FIRST = 1900000000,
 	INSTANCES_MAX = 1000,
 };
 
@@ -152,7 +147,7 @@ static int take_id_range(uint32_t *host_base, struct err *err)
 		if (bind(fd, (const struct sockaddr *)&address,
 			    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) ==
 			0) {
-			*host_base = HOST_ID_FIRST + i * IDENTITY_RANGE;
+			*host_base = IDENTITY_HOST_FIRST + i * IDENTITY_RANGE;
 			return fd; /* open for as long as this process lives */
 		}
 		close(fd);

@@ -24,6 +24,7 @@
 #include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/scope.h"
+#include "sandbox/tree.h"
 #include "sandbox/worker.h"
 
 #include <errno.h>
@@ -33,7 +34,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -789,20 +789,6 @@ static void turn(struct master *master)
 	check_time(master);
 }
 
-/* Only processes, nothing of /proc/sys: workers hold it (proc(5), subset=pid, Linux 5.8). */
-static int mount_proc(struct err *err)
-{
-	SCOPE_FD context = fsopen("proc", FSOPEN_CLOEXEC);
-	int mount;
-
-	if (context < 0 || fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
-		fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return err_set(err, errno,
-			"make a procfs (is /proc of this machine or container masked?)");
-	mount = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	return mount < 0 ? err_set(err, errno, "mount a procfs") : mount;
-}
-
 static int begin(struct master *master, struct err *err)
 {
 	sigset_t all;
@@ -822,7 +808,7 @@ static int begin(struct master *master, struct err *err)
 	master->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (master->signals < 0)
 		return err_set(err, errno, "make a signalfd");
-	master->proc = mount_proc(err);
+	master->proc = tree_mount_proc(err);
 	if (master->proc < 0)
 		return master->proc;
 	master->own_pid_namespace = openat(master->proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);

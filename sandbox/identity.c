@@ -121,6 +121,21 @@ int identity_map_self(int proc, uint32_t inside_uid, struct err *err)
 	return map_single(proc, inside_uid, inside_uid, err);
 }
 
+/* Where only part of all ids is mapped, as in a container, those far above are not to be had. */
+uint32_t identity_plain_base(void)
+{
+	const uint32_t in_containers = 16384;
+	SCOPE_FD fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+	char text[256] = "";
+	unsigned inside = 0, outside = 0, count = 0;
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+		sscanf(text, "%u %u %u", &inside, &outside, &count) != 3)
+		return in_containers;
+	return count - 1 >= (uint32_t)IDENTITY_HOST_FIRST + IDENTITY_RANGE ? IDENTITY_HOST_FIRST
+									    : in_containers;
+}
+
 static int set_capabilities(uint64_t mask, struct err *err)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -149,11 +164,22 @@ static int capability_count(void)
 	return count;
 }
 
+static bool has_capability(int capability)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{0}};
+
+	return syscall(SYS_capget, &header, data) == 0 &&
+	       (data[capability / 32].effective & (UINT32_C(1) << capability % 32));
+}
+
 /* all_set: a user namespace was just entered, where nothing has been dropped yet. */
 static int bound_capabilities(uint64_t keep, bool all_set, struct err *err)
 {
 	int count = capability_count(), capability;
 
+	if (!all_set && !has_capability(CAP_SETPCAP))
+		return 0; /* with no_new_privs nothing is gained by what stays */
 	for (capability = 0; capability < count; capability++) {
 		if (keep & CAPABILITY(capability))
 			continue;

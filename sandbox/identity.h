@@ -15,7 +15,13 @@ enum {
 	IDENTITY_TEMPLATE = 20,
 	IDENTITY_WORKER_FIRST = 100,
 	IDENTITY_CELL_FIRST = 1000,
+	IDENTITY_EXECUTION_FIRST = 10000, /* plus cell; only where user namespaces are missing */
 	IDENTITY_RANGE = 65536,
+	/*
+	 * Host ids given to instances: far above those of users, and of the ranges that
+	 * /etc/subuid and systemd-nspawn give out (up to 1879048191).
+	 */
+	IDENTITY_HOST_FIRST = 1900000000,
 };
 
 /*
@@ -25,6 +31,12 @@ enum {
  * *range says which (IDENTITY_RANGE or 1). Returns 0 or a negative errno.
  */
 int identity_enter_service(int flags, uint32_t host_base, uint32_t *range, struct err *err);
+
+/*
+ * Without user namespaces, as root: the first of the ids that roles and cells are to have, as the
+ * caller's own namespace (a container's, perhaps) has them.
+ */
+uint32_t identity_plain_base(void);
 
 /*
  * Maps user and group 0 of the user namespace that the caller has just made to inside_uid of its

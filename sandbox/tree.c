@@ -308,6 +308,28 @@ int tree_enter_empty(struct err *err)
 	return r < 0 ? r : pivot(err);
 }
 
+int tree_enter_probe(struct err *err)
+{
+	int r = stage_root(err);
+
+	if (!r)
+		r = bind_path("/dev/null", true, err);
+	return r < 0 ? r : pivot(err);
+}
+
+int tree_mount_proc(struct err *err)
+{
+	SCOPE_FD context = fsopen("proc", FSOPEN_CLOEXEC);
+	int mount;
+
+	if (context < 0 || fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
+		fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return err_set(err, errno,
+			"make a procfs (is /proc of this machine or container masked?)");
+	mount = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	return mount < 0 ? err_set(err, errno, "mount a procfs") : mount;
+}
+
 static int look(struct timespec *changed, uint64_t *files_free, uint64_t *blocks_free)
 {
 	struct stat status;
