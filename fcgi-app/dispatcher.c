@@ -190,6 +190,8 @@ static int handle_master(struct service *service)
 		pool_set_lane(service->dispatcher.pool, order.cell, fd_take(&fd));
 	else if (order.type == FRONT_ORDER_DRAIN)
 		drain(service);
+	else if (order.type == FRONT_ORDER_LAYERS)
+		atomic_store(&service->dispatcher.layers, order.layers);
 	else if (order.type == FRONT_ORDER_PING)
 		return answer_ping(service);
 	return 0;

@@ -21,6 +21,7 @@ struct dispatcher {
 	struct pool *pool;
 	struct holdings holdings; /* of requests at hand */
 	atomic_bool draining;
+	atomic_uint layers; /* LAYER_BITs in force, as the cells report them */
 	uint64_t hash_seed; /* secret: keeps hostile keys from colliding */
 };
 

@@ -6,7 +6,7 @@
 
 /*
  * Opens what the master needs, enters the service's user, mount and PID namespace, and runs
- * master_main in it as process 1; then only passes signals on and waits. setup's ranged,
+ * master_main in it as process 1; then only passes signals on and waits. setup's arrangement,
  * program, policies and harness are filled in. Returns the exit code.
  */
 int launch(struct master_setup *setup, struct err *err);

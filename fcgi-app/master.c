@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -39,6 +40,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum {
 	WORKERS_MAX = 64,
@@ -46,6 +48,7 @@ enum {
 	RETRY_FIRST_US = 50 * 1000,
 	RETRY_LAST_US = 5 * 1000 * 1000,
 	PROVEN_US = 10 * 1000 * 1000, /* a child that lived so long starts its back-off anew */
+	END_MAX_US = 3 * 1000 * 1000, /* for the children to go, where the kernel does not end them */
 	PINGS = 4, /* in the time after which a child counts as wedged */
 	HIGH_FD = 64, /* above every number that the template's descriptors get */
 };
@@ -68,8 +71,9 @@ struct master {
 	int requests[WORKER_SETS_MAX]; /* sending ends to the templates */
 	size_t sets_reported;
 	bool up[WORKERS_MAX * WORKER_CELLS_MAX];
+	uint32_t layers; /* LAYER_BITs in force in every cell that ever came up */
 	size_t cells_up;
-	bool workers_started, front_ready, serving, draining;
+	bool any_layers, workers_started, front_ready, serving, draining;
 	uint64_t begun_us, drain_until_us;
 	uint64_t checked_us; /* when pulses were felt last */
 	int exit_code; /* -1: go on */
@@ -200,14 +204,16 @@ static void note_start(struct child *child, pid_t pid, int control)
 static _Noreturn void exec_template(const struct master *master, int control, const int *requests)
 {
 	const struct library_sets *sets = master->setup->sets;
+	char arrangement[ARRANGEMENT_TEXT_BYTES];
 	const char *arguments[WORKER_SETS_MAX + 3] = {
-		"vivarium-template", master->setup->ranged ? "ranged" : "single"};
+		"vivarium-template", arrangement};
 	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
 	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
 	/* symbols bound once, before all forks, and not by every execution; scripts do not see it */
 	const char *environment[] = {"LD_BIND_NOW=1", NULL};
 	sigset_t none;
 
+	arrangement_print(&master->setup->arrangement, arrangement);
 	from[TEMPLATE_FD_CONTROL] = control;
 	from[TEMPLATE_FD_PROC] = master->proc;
 	from[TEMPLATE_FD_POLICY] = master->setup->policy;
@@ -326,7 +332,7 @@ static _Noreturn void run_worker(const struct master *master, size_t number, int
 		.control = control,
 		.proc = master->proc,
 		.policy = setup->worker_policy,
-		.ranged = setup->ranged,
+		.arrangement = &setup->arrangement,
 		.max_executions = (uint32_t)setup->config->cell_executions,
 		.max_age_s = (uint32_t)(setup->config->cell_age_ms / 1000)};
 	int keep[WORKER_SETS_MAX + 3] = {control, master->proc, setup->worker_policy};
@@ -370,7 +376,7 @@ static _Noreturn void run_front(const struct master *master, int control)
 	const struct front_setup front = {.config = setup->config,
 		.sets = setup->sets,
 		.cells = cell_count(master),
-		.ranged = setup->ranged,
+		.arrangement = &setup->arrangement,
 		.control = control,
 		.proc = master->proc,
 		.policy = setup->dispatcher_policy,
@@ -393,6 +399,8 @@ static pid_t fork_into_pid_namespace(const struct master *master)
 {
 	pid_t pid;
 
+	if (master->own_pid_namespace < 0)
+		return fork(); /* a layer that is not to be had */
 	if (unshare(CLONE_NEWPID) < 0)
 		return -1;
 	pid = fork();
@@ -520,6 +528,14 @@ static void restart_due(struct master *master)
 
 /* --- reports ------------------------------------------------------------------------------- */
 
+static void tell_layers(struct master *master)
+{
+	const struct front_order order = {.type = FRONT_ORDER_LAYERS, .layers = master->layers};
+
+	if (master->front.control >= 0)
+		tell(&master->front, master->setup->front_name, &order, sizeof(order), NULL);
+}
+
 static void say(const struct master *master, const char *text)
 {
 	if (!master->setup->quiet && !master->serving)
@@ -575,8 +591,13 @@ static void handle_template(struct master *master)
 
 static void begin_serving(struct master *master)
 {
+	char layers[160], text[192];
+
 	if (master->serving || !master->front_ready || master->cells_up < cell_count(master))
 		return;
+	layers_print(master->layers, layers, sizeof(layers));
+	snprintf(text, sizeof(text), "layers in force: %s", layers);
+	say(master, text);
 	say(master, "all cells stand: serving");
 	master->serving = true;
 	if (master->setup->ready >= 0 && write(master->setup->ready, "\n", 1) == 1)
@@ -605,6 +626,18 @@ static bool hear(struct child *child, const char *name, void *report, size_t siz
 	return false;
 }
 
+/* What one cell lacks, the service lacks. */
+static void note_layers(struct master *master, uint32_t layers)
+{
+	uint32_t before = master->layers;
+
+	layers |= master->setup->arrangement.layers & LAYER_BIT(LAYER_PROCFS);
+	master->layers = master->any_layers ? before & layers : layers;
+	master->any_layers = true;
+	if (master->layers != before)
+		tell_layers(master);
+}
+
 static void handle_worker(struct master *master, size_t number)
 {
 	struct worker_report report;
@@ -621,6 +654,8 @@ static void handle_worker(struct master *master, size_t number)
 	report.text[sizeof(report.text) - 1] = '\0';
 	master->cells_up += (size_t)(report.is_up != 0) - (size_t)master->up[report.cell];
 	master->up[report.cell] = report.is_up != 0;
+	if (report.is_up)
+		note_layers(master, report.layers);
 	if (!report.is_up && !master->draining)
 		log_line("master", "cell %u is down: %s", report.cell, report.text);
 	if (!report.is_up && !master->serving) {
@@ -636,8 +671,10 @@ static void handle_front(struct master *master)
 
 	if (!hear(&master->front, master->setup->front_name, &report, sizeof(report)))
 		return;
-	if (report.type == FRONT_REPORT_READY)
+	if (report.type == FRONT_REPORT_READY) {
 		master->front_ready = true;
+		tell_layers(master);
+	}
 	begin_serving(master);
 }
 
@@ -789,6 +826,37 @@ static void turn(struct master *master)
 	check_time(master);
 }
 
+/* The procfs of the service's own PID namespace; without that, the one that is there. */
+static int open_proc(struct master *master, struct err *err)
+{
+	if (!LAYER_HAS(master->setup->arrangement.layers, LAYER_PROCFS)) {
+		master->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return master->proc < 0 ? err_set(err, errno, "open /proc") : 0;
+	}
+	master->proc = tree_mount_proc(err);
+	if (master->proc < 0)
+		return master->proc;
+	master->own_pid_namespace = openat(master->proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
+	if (master->own_pid_namespace < 0)
+		return err_set(err, errno, "open one's own PID namespace");
+	return 0;
+}
+
+/* What a master that is not process 1, or is root outside of a user namespace, does about that. */
+static int settle(struct master *master, struct err *err)
+{
+	const struct arrangement *arrangement = &master->setup->arrangement;
+	uint64_t keep = CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETGID) |
+		CAPABILITY(CAP_SETPCAP) | CAPABILITY(CAP_KILL);
+	int r = open_proc(master, err);
+
+	if (!r && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		r = err_set(err, errno, "become the reaper of orphans");
+	if (!r && !LAYER_HAS(arrangement->layers, LAYER_USER))
+		r = identity_keep_capabilities(arrangement->ranged ? keep : 0, err);
+	return r;
+}
+
 static int begin(struct master *master, struct err *err)
 {
 	sigset_t all;
@@ -796,6 +864,7 @@ static int begin(struct master *master, struct err *err)
 
 	master->begun_us = clock_now_us();
 	master->exit_code = -1;
+	master->own_pid_namespace = -1;
 	master->template.control = master->front.control = -1;
 	master->template.pidfd = master->front.pidfd = -1;
 	for (i = 0; i < WORKERS_MAX; i++)
@@ -808,13 +877,25 @@ static int begin(struct master *master, struct err *err)
 	master->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (master->signals < 0)
 		return err_set(err, errno, "make a signalfd");
-	master->proc = tree_mount_proc(err);
-	if (master->proc < 0)
-		return master->proc;
-	master->own_pid_namespace = openat(master->proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
-	if (master->own_pid_namespace < 0)
-		return err_set(err, errno, "open one's own PID namespace");
-	return 0;
+	return settle(master, err);
+}
+
+/*
+ * With a PID namespace around the service the kernel ends what is left. Without, workers that lose
+ * their socket go, their wardens sweep and go, and all of them become our children to be reaped.
+ */
+static void end_children(struct master *master)
+{
+	uint64_t until_us = clock_now_us() + END_MAX_US;
+	const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+	size_t i;
+
+	let_go(&master->front);
+	let_go(&master->template);
+	for (i = 0; i < master->setup->workers; i++)
+		fd_close(&master->worker[i].control);
+	while (waitpid(-1, NULL, WNOHANG) >= 0 && clock_now_us() < until_us)
+		nanosleep(&pause, NULL);
 }
 
 int master_main(const struct master_setup *setup)
@@ -838,6 +919,8 @@ int master_main(const struct master_setup *setup)
 	}
 	while (master->exit_code < 0)
 		turn(master);
+	if (!LAYER_HAS(setup->arrangement.layers, LAYER_PROCFS))
+		end_children(master);
 	if (master->draining && !setup->quiet)
 		log_line("master", "drained");
 	return master->exit_code;

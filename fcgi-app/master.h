@@ -8,7 +8,7 @@ struct master_setup {
 	const struct config *config;
 	struct library_sets *sets; /* those not installed get marked */
 	size_t workers, cells_per_worker;
-	bool ranged; /* ids to give away */
+	struct arrangement arrangement;
 	bool quiet; /* no start-up lines */
 	int program; /* the template's program (O_PATH) */
 	int policy, harness; /* file and directory, opened by whoever could read them */

@@ -61,13 +61,15 @@ static void print_failure(const struct answer_run *run)
 static int wait_for_lane(const struct front_setup *setup, int *lane)
 {
 	const struct front_report report = {.type = FRONT_REPORT_READY};
-	struct front_order order;
-	size_t count = 1;
+	struct front_order order = {0};
+	size_t count;
 	int r = message_send(setup->control, &report, sizeof(report), NULL, 0);
 
-	if (!r)
-		r = message_receive(setup->control, &order, sizeof(order), lane, &count);
-	return r == 1 && count == 1 ? 0 : -EPIPE;
+	while (!r && order.type != FRONT_ORDER_LANE) {
+		count = 1;
+		r = message_receive(setup->control, &order, sizeof(order), lane, &count) != 1;
+	}
+	return !r && count == 1 ? 0 : -EPIPE;
 }
 
 static int wait_until_ready(int lane, struct frame_reader *reader)

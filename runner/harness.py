@@ -69,7 +69,7 @@ def prepare():
     site.setcopyright()
     site.sethelper()
     sys.path.append(PACKAGES)
-    sys.path.append("/tmp")
+    sys.path.append(os.environ["TMPDIR"])
     sys.argv = [SCRIPT_FILE]
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
@@ -141,7 +141,7 @@ def settle():
 
 # --- what an execution does after the fork --------------------------------------------------------
 
-def wake():
+def wake(directory):
     """No two executions may draw the same numbers; nothing may think it is in another process."""
     modules = sys.modules
     os.register_at_fork = _register_at_fork
@@ -156,7 +156,11 @@ def wake():
         modules["_ssl"].RAND_add(os.urandom(32), 32.0)
     if "tempfile" in modules:
         modules["tempfile"]._name_sequence = None
-    os.chdir("/tmp")
+    if sys.path[-1] != directory:  # without mounts each cell's is elsewhere
+        sys.path[-1] = directory
+        for name in ("HOME", "TMPDIR", "MPLCONFIGDIR"):
+            os.environ[name] = directory
+    os.chdir(directory)
 
 
 def _reseed_random(generator):

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 static PyObject *harness_module;
+static const char *directory = "/tmp";
 static int channel_fd = -1;
 static void *memory_reserve; /* given back when a script ran out of memory, to say so */
 
@@ -229,16 +230,21 @@ static int exception(struct err *err, int code, const char *what)
 	return -code;
 }
 
+void python_set_directory(const char *path)
+{
+	directory = path;
+}
+
 static void set_environment(void)
 {
-	static const char *const pairs[][2] = {
+	const char *const pairs[][2] = {
 		{"PATH", "/usr/bin:/bin"},
-		{"HOME", "/tmp"},
-		{"TMPDIR", "/tmp"},
+		{"HOME", directory},
+		{"TMPDIR", directory},
 		{"LANG", "C.UTF-8"},
 		{"TZ", "UTC"},
 		{"MPLBACKEND", "Agg"},
-		{"MPLCONFIGDIR", "/tmp"},
+		{"MPLCONFIGDIR", directory},
 		/* a library's own threads would not survive the fork */
 		{"OPENBLAS_NUM_THREADS", "1"},
 		{"OMP_NUM_THREADS", "1"},
@@ -372,7 +378,7 @@ int python_wake(struct err *err)
 	PyObject *done;
 
 	PyOS_AfterFork_Child();
-	done = PyObject_CallMethod(harness_module, "wake", NULL);
+	done = PyObject_CallMethod(harness_module, "wake", "s", directory);
 	Py_XDECREF(done);
 	return done ? 0 : exception(err, EIO, "wake up");
 }

@@ -5,6 +5,7 @@
 #ifndef VIVARIUM_CELL_H
 #define VIVARIUM_CELL_H
 
+#include "sandbox/arrangement.h"
 #include "sandbox/capture.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/cell_state.h"
@@ -40,7 +41,7 @@ struct cell_environment {
 	const size_t *set_parents; /* each lies on another; the first on itself */
 	size_t sets;
 	struct template_request limits; /* cell and uid are filled in */
-	bool ranged; /* each cell has an id of its own */
+	const struct arrangement *arrangement;
 	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
 };
 
@@ -86,6 +87,7 @@ struct cell {
 	struct cell_job job;
 	struct capture output, error;
 	struct cell_run run;
+	uint32_t layers; /* LAYER_BITs that its last execution reported */
 	bool is_up; /* has been parked at least once since it was last down */
 	char trouble[200]; /* why it is down, for the log */
 };

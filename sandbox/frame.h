@@ -20,7 +20,7 @@ enum frame_type {
 	FRAME_CHANGE, /* uint32_t: the library set that an idle cell is to hold from now on */
 	FRAME_CANCEL, /* empty; dispatcher to worker: nobody waits for the answer any more */
 	/* from an execution, every byte of it hostile */
-	FRAME_PARKED = 32, /* empty; ready for a job */
+	FRAME_PARKED = 32, /* uint32_t: LAYER_BITs in force; ready for a job */
 	FRAME_STEP_FAILED, /* struct step_failure; then the execution ends */
 	FRAME_RESULT, /* the value as JSON; from a worker: proven strict, ASCII JSON */
 	FRAME_FAILURE, /* struct failure_header and its texts */

@@ -174,15 +174,13 @@ static bool has_capability(int capability)
 }
 
 /* all_set: a user namespace was just entered, where nothing has been dropped yet. */
-static int bound_capabilities(uint64_t keep, bool all_set, struct err *err)
+static int bound_capabilities(bool all_set, struct err *err)
 {
 	int count = capability_count(), capability;
 
 	if (!all_set && !has_capability(CAP_SETPCAP))
 		return 0; /* with no_new_privs nothing is gained by what stays */
 	for (capability = 0; capability < count; capability++) {
-		if (keep & CAPABILITY(capability))
-			continue;
 		if (!all_set && !prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
 			continue;
 		if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
@@ -191,9 +189,9 @@ static int bound_capabilities(uint64_t keep, bool all_set, struct err *err)
 	return 0;
 }
 
-int identity_drop_all_capabilities(struct err *err)
+int identity_drop_all_capabilities(bool fresh, struct err *err)
 {
-	int r = bound_capabilities(0, true, err);
+	int r = bound_capabilities(fresh, err);
 
 	if (r < 0)
 		return r;
@@ -202,9 +200,18 @@ int identity_drop_all_capabilities(struct err *err)
 	return set_capabilities(0, err);
 }
 
+int identity_keep_capabilities(uint64_t capabilities, struct err *err)
+{
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+		return err_set(err, errno, "clear ambient capabilities");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_set(err, errno, "set no_new_privs");
+	return set_capabilities(capabilities, err);
+}
+
 int identity_become(uint32_t id, uint64_t capabilities, struct err *err)
 {
-	int r = bound_capabilities(capabilities, false, err);
+	int r = bound_capabilities(false, err);
 
 	if (r < 0)
 		return r;
@@ -214,9 +221,5 @@ int identity_become(uint32_t id, uint64_t capabilities, struct err *err)
 		return err_set(err, errno, "become user %u", id);
 	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
 		return err_set(err, errno, "keep capabilities no more");
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-		return err_set(err, errno, "clear ambient capabilities");
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_set(err, errno, "set no_new_privs");
-	return set_capabilities(capabilities, err);
+	return identity_keep_capabilities(capabilities, err);
 }

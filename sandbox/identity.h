@@ -46,16 +46,23 @@ int identity_map_self(int proc, uint32_t inside_uid, struct err *err);
 
 /*
  * Becomes user and group id for ever, without groups (skipped where id is 0), keeps exactly the
- * capabilities in the mask (bit n: capability n), empties the bounding set of all others, and
- * sets no_new_privs. Returns 0 or a negative errno; then the process must not go on.
+ * capabilities in the mask (bit n: capability n), empties the bounding set (where it has the right
+ * to), and sets no_new_privs. Returns 0 or a negative errno; then the process must not go on.
  */
 int identity_become(uint32_t id, uint64_t capabilities, struct err *err);
 
 /*
- * In a user namespace that was just entered: empties the effective, permitted, inheritable,
- * ambient and bounding sets. Returns 0 or a negative errno.
+ * Keeps the user id and exactly the capabilities in the mask, sets no_new_privs, and leaves the
+ * bounding set for a program that is to be executed. Returns 0 or a negative errno.
  */
-int identity_drop_all_capabilities(struct err *err);
+int identity_keep_capabilities(uint64_t capabilities, struct err *err);
+
+/*
+ * Empties the effective, permitted, inheritable and ambient sets, and the bounding set where that
+ * is allowed. fresh: in a user namespace that was just entered, where it is and nothing has been
+ * dropped yet. Returns 0 or a negative errno.
+ */
+int identity_drop_all_capabilities(bool fresh, struct err *err);
 
 #define CAPABILITY(name) (UINT64_C(1) << (name))
 

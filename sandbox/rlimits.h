@@ -11,7 +11,7 @@ enum {
 };
 
 struct rlimits_cell {
-	uint32_t processes; /* of the execution's own user namespace, threads included */
+	uint64_t processes; /* of the execution's own user namespace or id, threads included */
 	uint32_t open_files;
 	uint32_t file_mib; /* size of one file */
 	uint32_t stack_mib; /* of the main thread */

@@ -3,6 +3,7 @@
 #define VIVARIUM_TREE_H
 
 #include "sandbox/err.h"
+#include "sandbox/landlock.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,6 +20,14 @@ int tree_enter(const char *python, struct err *err);
 
 /* Pivots into an empty, read-only root: for processes that open nothing. Same conditions. */
 int tree_enter_empty(struct err *err);
+
+/*
+ * Where there are no mounts: Landlock rules (landlock.h) under which exactly the host's paths of
+ * that tree can be opened, at their own places, and what the further rules name. Needs
+ * no_new_privs. Returns 0 or a negative errno.
+ */
+int tree_landlock(const char *python, const struct landlock_rule *further, size_t count,
+	struct err *err);
 
 /*
  * Pivots into a root that has one file of the host: all that tree_enter asks of the kernel, for

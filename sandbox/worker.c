@@ -14,7 +14,6 @@
 #include "sandbox/message.h"
 #include "sandbox/role.h"
 #include "sandbox/scope.h"
-#include "sandbox/tree.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -47,23 +46,38 @@ struct worker {
 
 #define FOR_EACH_CELL(worker, i) for (i = 0; i < (worker)->setup->cells; i++)
 
+/* An ordinary user's processes are all one's own: there is neither a need for it, nor it. */
+static uint64_t kill_right(const struct arrangement *arrangement)
+{
+	bool has_it = arrangement->ranged || LAYER_HAS(arrangement->layers, LAYER_USER);
+
+	return has_it ? CAPABILITY(CAP_KILL) : 0;
+}
+
 static int confine(const struct worker_setup *setup, struct err *err)
 {
+	bool has_root = LAYER_HAS(setup->arrangement->layers, LAYER_MOUNT);
 	sigset_t all;
 	int r;
 
 	sigfillset(&all);
 	if (sigprocmask(SIG_SETMASK, &all, NULL) < 0)
 		return err_set(err, errno, "block signals");
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
-		return err_set(err, errno, "make the worker's namespaces");
-	r = tree_enter_empty(err);
-	if (r < 0)
-		return r;
-	r = identity_become(setup->ranged ? IDENTITY_WORKER_FIRST + setup->number : 0,
-		CAPABILITY(CAP_KILL), err);
+	r = arrangement_unshare(setup->arrangement,
+		CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, err);
+	if (!r && has_root)
+		r = arrangement_hide_files(setup->arrangement, setup->proc, err);
+	if (!r)
+		r = identity_become(arrangement_id(setup->arrangement,
+					    IDENTITY_WORKER_FIRST + setup->number),
+			kill_right(setup->arrangement), err);
+	if (!r && !has_root) /* with Landlock the order is the other way round */
+		r = arrangement_hide_files(setup->arrangement, setup->proc, err);
 	if (!r && prctl(PR_SET_DUMPABLE, 0) < 0)
 		r = err_set(err, errno, "become undumpable");
+	/* a change of credentials has cleared it */
+	if (!r && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		r = err_set(err, errno, "ask to die with the master");
 	if (!r)
 		r = role_limit(BASE_BYTES + setup->cells * CELL_BYTES,
 			BASE_FILES + setup->cells * CELL_FILES, err);
@@ -97,7 +111,7 @@ static void init_cells(struct worker *worker)
 	worker->environment.set_parents = setup->set_parents;
 	worker->environment.sets = setup->sets;
 	worker->environment.limits = setup->limits;
-	worker->environment.ranged = setup->ranged;
+	worker->environment.arrangement = setup->arrangement;
 	worker->environment.max_executions = setup->max_executions;
 	worker->environment.max_age_s = setup->max_age_s;
 	FOR_EACH_CELL(worker, i)
@@ -148,7 +162,8 @@ static void report_changes(struct worker *worker)
 		if (cell->is_up == worker->was_up[i] && cell->failures == worker->told_failures[i])
 			continue;
 		report = (struct worker_report){.type = WORKER_REPORT_CELL,
-			.cell = cell->number, .is_up = cell->is_up};
+			.cell = cell->number, .is_up = cell->is_up,
+			.layers = cell->layers};
 		snprintf(report.text, sizeof(report.text), "%s", cell->is_up ? "" : cell->trouble);
 		if (message_send(worker->master.fd, &report, sizeof(report), NULL, 0) < 0)
 			return;

@@ -2,6 +2,7 @@
 #ifndef VIVARIUM_WORKER_H
 #define VIVARIUM_WORKER_H
 
+#include "sandbox/arrangement.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/err.h"
 
@@ -26,7 +27,7 @@ struct worker_setup {
 	int control; /* SOCK_SEQPACKET to the master; becomes the worker's */
 	int proc; /* procfs of the service's PID namespace; becomes the worker's */
 	int policy; /* text of the worker's own system-call policy; becomes the worker's */
-	bool ranged;
+	const struct arrangement *arrangement;
 	struct template_request limits; /* of every cell; cell and uid are ignored */
 	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
 };
@@ -53,6 +54,7 @@ struct worker_report {
 	uint32_t type; /* enum worker_report_type */
 	uint32_t cell; /* number of the cell */
 	uint32_t is_up;
+	uint32_t layers; /* LAYER_BITs that its execution reported, once it is up */
 	char text[200];
 };
 
