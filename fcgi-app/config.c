@@ -307,6 +307,11 @@ int config_check(const struct config *config, struct err *err)
 	return 0;
 }
 
+const char *config_isolation_word(const struct config *config)
+{
+	return isolation_words[config->isolation];
+}
+
 void config_print(const struct config *config, FILE *out)
 {
 	const struct key *key;
@@ -320,7 +325,7 @@ void config_print(const struct config *config, FILE *out)
 			fprintf(out, "%s = %" PRIu64 "\n", key->name, *(const uint64_t *)value);
 		else if (key->kind == KIND_ISOLATION)
 			fprintf(out, "%s = %s\n", key->name,
-				isolation_words[*(const uint64_t *)value]);
+				config_isolation_word(config));
 		else if (key->kind == KIND_SECONDS)
 			fprintf(out, "%s = %.10g\n", key->name,
 				(double)*(const uint64_t *)value / 1000);

@@ -52,6 +52,9 @@ int config_set(struct config *config, const char *assignment, struct err *err);
 /* What no single value shows: contradictions between them. Returns 0 or -EINVAL. */
 int config_check(const struct config *config, struct err *err);
 
+/* "full", "available" or "platform". */
+const char *config_isolation_word(const struct config *config);
+
 /* Prints every key with its value, as a file that could be loaded. */
 void config_print(const struct config *config, FILE *out);
 

@@ -1,6 +1,7 @@
 #include "fcgi-app/front.h"
 
 #include "sandbox/identity.h"
+#include "sandbox/message.h"
 #include "sandbox/role.h"
 
 #include <errno.h>
@@ -50,4 +51,18 @@ int front_confine(const struct front_setup *setup, uint64_t memory_bytes, struct
 		r = role_filter(setup->policy, err);
 	close(setup->policy);
 	return r;
+}
+
+int front_wait_for_lane(const struct front_setup *setup, int *lane)
+{
+	const struct front_report report = {.type = FRONT_REPORT_READY};
+	struct front_order order = {0};
+	size_t count = 0;
+	int r = message_send(setup->control, &report, sizeof(report), NULL, 0);
+
+	while (!r && order.type != FRONT_ORDER_LANE) {
+		count = 1;
+		r = message_receive(setup->control, &order, sizeof(order), lane, &count) != 1;
+	}
+	return !r && count == 1 ? 0 : -EPIPE;
 }

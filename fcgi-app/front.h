@@ -22,7 +22,7 @@ struct front_setup {
 	int proc; /* procfs of the service's PID namespace; closed once the front is confined */
 	int policy; /* text of its system-call policy; closed likewise */
 	int execute_listener, control_listener; /* of the dispatcher; -1 otherwise */
-	const struct run_job *job; /* of `vivarium run`; NULL otherwise */
+	const void *job; /* what a front other than the dispatcher is given; its own to know */
 };
 
 enum front_order_type {
@@ -56,6 +56,12 @@ struct front_report {
  * Threads are to be started afterwards. Returns 0 or a negative errno.
  */
 int front_confine(const struct front_setup *setup, uint64_t memory_bytes, struct err *err);
+
+/*
+ * For a front with one cell: says that it is ready and waits for the cell's lane, which becomes the
+ * caller's. Returns 0, or -EPIPE when the master is gone.
+ */
+int front_wait_for_lane(const struct front_setup *setup, int *lane);
 
 /* The dispatcher. Returns its exit code. */
 int dispatcher_main(const struct front_setup *setup);

@@ -3,9 +3,7 @@
 #include "fcgi-app/answer.h"
 #include "fcgi-app/job_client.h"
 #include "sandbox/log.h"
-#include "sandbox/message.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -58,38 +56,12 @@ static void print_failure(const struct answer_run *run)
 	write_all(STDERR_FILENO, "\n", 1);
 }
 
-static int wait_for_lane(const struct front_setup *setup, int *lane)
-{
-	const struct front_report report = {.type = FRONT_REPORT_READY};
-	struct front_order order = {0};
-	size_t count;
-	int r = message_send(setup->control, &report, sizeof(report), NULL, 0);
-
-	while (!r && order.type != FRONT_ORDER_LANE) {
-		count = 1;
-		r = message_receive(setup->control, &order, sizeof(order), lane, &count) != 1;
-	}
-	return !r && count == 1 ? 0 : -EPIPE;
-}
-
-static int wait_until_ready(int lane, struct frame_reader *reader)
-{
-	struct frame frame;
-	int r;
-
-	do {
-		r = frame_reader_wait(reader, lane, &frame);
-		if (r <= 0)
-			return r ? r : -EPIPE;
-	} while (frame.type != FRAME_READY);
-	return 0;
-}
-
 int run_command_front(const struct front_setup *setup)
 {
 	struct frame_reader reader = {.in = {.cap = ANSWER_MAX_BYTES}};
 	struct job_client client = {0};
-	struct answer_run run = {.request = &setup->job->request, .request_id = "run"};
+	const struct run_job *job = setup->job;
+	struct answer_run run = {.request = &job->request, .request_id = "run"};
 	struct err err = {0};
 	int lane, r = front_confine(setup, MEMORY_BYTES, &err);
 
@@ -97,16 +69,16 @@ int run_command_front(const struct front_setup *setup)
 		log_line("run", "%s", err.text);
 		return 125;
 	}
-	r = wait_for_lane(setup, &lane);
+	r = front_wait_for_lane(setup, &lane);
 	if (!r)
-		r = wait_until_ready(lane, &reader);
+		r = job_client_await_ready(lane, &reader);
 	if (!r)
-		r = job_client_run(&client, lane, &reader, -1, &setup->job->request, &run);
+		r = job_client_run(&client, lane, &reader, -1, &job->request, &run);
 	if (r < 0) {
 		log_line("run", "the worker is gone: %s", strerror(-r));
 		return 125;
 	}
-	if (setup->job->whole_answer) {
+	if (job->whole_answer) {
 		print_answer(&run);
 	} else {
 		print_parts(&run);
