@@ -177,7 +177,9 @@ def attack_leaving():
 def attack_finding():
     """find what an earlier script left"""
     found = [f"file {name}" for name in os.listdir(WORK)] + [k for k in os.environ if k == "LEFT"]
-    found += done("a process", os.kill, -1, 0)
+    for pid in range(2, max(33000, os.getpid() + 2000)):  # 1 is the warden, if it is to be seen
+        if pid != os.getpid():
+            found += done(f"process {pid}", os.kill, pid, 0)
     return found
 
 

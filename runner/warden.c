@@ -70,7 +70,8 @@ static bool has_layer(const struct warden *warden, enum layer layer)
 
 /*
  * Where executions have ids of their own, the warden may signal them and clear what they left only
- * in their name; the saved id brings it back, and keeps it out of their reach meanwhile.
+ * in their name: by the effective id alone. The real and the saved one stay, bring it back, and
+ * keep it out of their reach meanwhile (kill(2) looks at those two of its target).
  */
 static void act_as_execution(const struct warden *warden, bool on)
 {
@@ -105,6 +106,20 @@ static int take_cell_identity(struct warden *warden, struct err *err)
 	return identity_become(uid, keep, err);
 }
 
+/*
+ * Where no namespace ended with it, a warden that was killed may have left processes behind. The
+ * builder's to do: a warden's own Landlock rules keep it from signals to those of another.
+ */
+static int end_leftovers(struct warden *warden, struct err *err)
+{
+	(void)err;
+	act_as_execution(warden, true);
+	if (warden->execution_id)
+		kill(-1, SIGKILL); /* there may be nobody, which is as good */
+	act_as_execution(warden, false);
+	return 0;
+}
+
 static int make_namespaces(struct warden *warden, struct err *err)
 {
 	int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
@@ -132,7 +147,6 @@ static int mount_tmp(struct warden *warden, struct err *err)
 	return tree_tmp_replace(&warden->tmp, err);
 }
 
-/* A warden that was killed may have left processes behind, where no namespace ends with it. */
 static int open_work(struct warden *warden, struct err *err)
 {
 	int r;
@@ -140,9 +154,9 @@ static int open_work(struct warden *warden, struct err *err)
 	snprintf(warden->work_path, sizeof(warden->work_path), "%s/%u",
 		warden->setup->arrangement->work, warden->request->cell);
 	act_as_execution(warden, true);
-	if (warden->execution_id)
-		kill(-1, SIGKILL);
-	warden->work = open(warden->work_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* a script may have left it without any right; nobody else can have put a link there */
+	if (chmod(warden->work_path, 0700) == 0)
+		warden->work = open(warden->work_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	r = warden->work < 0 ? err_set(err, errno, "open %s", warden->work_path)
 			     : work_dir_clear(warden->work, err);
 	act_as_execution(warden, false);
@@ -228,6 +242,7 @@ struct warden_step {
 static const struct warden_step builder_steps[] = {
 	{"descriptors", keep_two_descriptors, 0},
 	{"identity", take_cell_identity, LAYER_BIT(LAYER_NO_NEW_PRIVS) | LAYER_BIT(LAYER_OWN_UID)},
+	{"leftovers", end_leftovers, 0},
 	{"namespaces", make_namespaces,
 		LAYER_BIT(LAYER_USER) | LAYER_BIT(LAYER_PID) | LAYER_BIT(LAYER_NETWORK) |
 			LAYER_BIT(LAYER_IPC) | LAYER_BIT(LAYER_UTS) | LAYER_BIT(LAYER_CGROUP)},
@@ -477,7 +492,7 @@ static _Noreturn void build(struct warden *warden, int control, int proc)
 void warden_spawn(const struct warden_setup *setup, const struct template_request *request,
 	int control)
 {
-	struct warden warden = {.setup = setup, .request = request, .signals = -1};
+	struct warden warden = {.setup = setup, .request = request, .signals = -1, .work = -1};
 	struct cell_report report = {.type = CELL_REPORT_FAILED, .step = "fork"};
 	pid_t pid = fork();
 

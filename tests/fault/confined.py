@@ -1,6 +1,7 @@
 """Starts a program as machines and containers do that hold back some of what isolation is made of.
 
-    confined.py [--docker] [--no-user-namespaces] [--no-mounts] [--masked-proc] [--user N] COMMAND...
+    confined.py [--docker] [--no-user-namespaces] [--no-mounts] [--no-landlock] [--masked-proc]
+                [--user N] COMMAND...
 
 --docker: the capabilities and, of the system calls, the refusals of Docker's default profile that
 concern a sandbox (moby/profiles/seccomp/default.json without CAP_SYS_ADMIN). It is a filter like
@@ -96,7 +97,7 @@ def mask_proc():
 
 def main():
     parser = argparse.ArgumentParser()
-    for option in ("docker", "no-user-namespaces", "no-mounts", "masked-proc"):
+    for option in ("docker", "no-user-namespaces", "no-mounts", "no-landlock", "masked-proc"):
         parser.add_argument(f"--{option}", action="store_true")
     parser.add_argument("--user", type=int)
     parser.add_argument("command", nargs=argparse.REMAINDER)
@@ -121,10 +122,14 @@ def main():
         os.setresuid(options.user, options.user, options.user)
     if options.no_user_namespaces:
         refuse_user_namespaces()
-    if options.docker or options.no_mounts:
+    if options.no_landlock:
+        for name in ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"):
+            refusals.refuse(name, ENOSYS)
+    if options.docker or options.no_mounts or options.no_landlock:
         check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
         refusals.load()
     os.execvp(options.command[0], options.command)
 
 
-main()
+if __name__ == "__main__":
+    main()
