@@ -113,13 +113,15 @@ static bool is_among(const char *kinds, const char *kind)
 }
 
 /* What came of it, in few words; whether that is how it should be. */
-static bool judge(const struct attack *attack, const struct answer_run *run, char *text, size_t size)
+static bool judge(
+	const struct attack *attack, const struct answer_run *run, char *text, size_t size)
 {
 	const char *kind = verdict_kind_word(run->verdict.kind);
 	bool empty = run->result.length == 2 && memcmp(run->result.data, "[]", 2) == 0;
 
 	if (run->verdict.kind == VERDICT_OK) {
-		snprintf(text, size, "%.*s", (int)(run->result.length < 200 ? run->result.length : 200),
+		snprintf(text, size, "%.*s",
+			(int)(run->result.length < 200 ? run->result.length : 200),
 			run->result.data);
 		return *attack->kinds ? is_among(attack->kinds, kind) : empty;
 	}
@@ -129,15 +131,15 @@ static bool judge(const struct attack *attack, const struct answer_run *run, cha
 	return is_among(attack->kinds, kind);
 }
 
-static void print_row(struct checking *checking, const struct attack *attack, bool contained,
-	const char *came)
+static void print_row(
+	struct checking *checking, const struct attack *attack, bool contained, const char *came)
 {
 	struct buffer text = {0};
 	struct json_out out = {.buffer = &text};
 
 	if (!checking->job->json) {
-		print("%-9s %s%s%s\n", contained ? "contained" : "ESCAPED",
-			attack->title, contained ? "" : ": ", contained ? "" : came);
+		print("%-9s %s%s%s\n", contained ? "contained" : "ESCAPED", attack->title,
+			contained ? "" : ": ", contained ? "" : came);
 		return;
 	}
 	json_out_begin(&out, '{');
@@ -149,8 +151,8 @@ static void print_row(struct checking *checking, const struct attack *attack, bo
 	json_out_text(&out, came);
 	json_out_end(&out, '}');
 	if (!out.error)
-		print("%s%.*s", checking->count ? ", " : ", \"attacks\": [",
-			(int)text.length, text.data);
+		print("%s%.*s", checking->count ? ", " : ", \"attacks\": [", (int)text.length,
+			text.data);
 	buffer_free(&text);
 }
 
@@ -166,8 +168,8 @@ static int run_attack(struct checking *checking, const struct attack *attack)
 	int r = job_client_await_ready(checking->lane, &checking->reader);
 
 	if (!r)
-		r = job_client_run(&checking->client, checking->lane, &checking->reader, -1, &request,
-			&run);
+		r = job_client_run(
+			&checking->client, checking->lane, &checking->reader, -1, &request, &run);
 	if (r < 0)
 		return r;
 	contained = judge(attack, &run, came, sizeof(came));
@@ -191,8 +193,7 @@ static int run_attacks(struct checking *checking)
 static int conclude(const struct checking *checking, int r)
 {
 	if (checking->job->json)
-		print("%s, \"contained\": %s}\n",
-			checking->count ? "]" : ", \"attacks\": []",
+		print("%s, \"contained\": %s}\n", checking->count ? "]" : ", \"attacks\": []",
 			!r && checking->count && !checking->escaped ? "true" : "false");
 	else
 		print("%zu attacks, %zu escaped\n", checking->count, checking->escaped);
@@ -203,9 +204,8 @@ static int conclude(const struct checking *checking, int r)
 
 int check_command_front(const struct front_setup *setup)
 {
-	struct checking checking = {.setup = setup,
-		.job = setup->job,
-		.reader = {.in = {.cap = ANSWER_MAX_BYTES}}};
+	struct checking checking = {
+		.setup = setup, .job = setup->job, .reader = {.in = {.cap = ANSWER_MAX_BYTES}}};
 	struct err err = {0};
 	int r = front_confine(setup, MEMORY_BYTES, &err);
 

@@ -53,21 +53,21 @@ static void print_layers(const struct probe_row *rows)
 		printf("%-13s %-8s %s (%s)\n", layer_name((enum layer)i),
 			rows[i].found ? "yes" : "MISSING", rows[i].title, rows[i].needs);
 		if (!rows[i].found)
-			printf("%-13s %-8s found: %s\n%-13s %-8s cure: %s\n", "", "", rows[i].err.text,
-				"", "", rows[i].cure);
+			printf("%-13s %-8s found: %s\n%-13s %-8s cure: %s\n", "", "",
+				rows[i].err.text, "", "", rows[i].cure);
 	}
 }
 
-static void print_rest(const struct config *config, const char *groups, const char *core,
-	const struct err *err)
+static void print_rest(
+	const struct config *config, const char *groups, const char *core, const struct err *err)
 {
 	struct utsname name;
 
 	if (uname(&name) == 0)
 		printf("%-13s %s %s\n", "kernel", name.sysname, name.release);
 	if (*groups)
-		printf("%-13s %s: started as an ordinary user, all processes keep these\n", "groups",
-			groups);
+		printf("%-13s %s: started as an ordinary user, all processes keep these\n",
+			"groups", groups);
 	if (*core == '|')
 		printf("%-13s \"%s\" runs on the host for a crash; executions are not dumpable, so "
 		       "not for theirs\n",

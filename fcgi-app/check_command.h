@@ -14,8 +14,8 @@ struct check_job {
 };
 
 /*
- * Tries all layers and prints a table of them to standard output, or the first half of a JSON object.
- * Returns whether the configuration could be served with what there is.
+ * Tries all layers and prints a table of them to standard output, or the first half of a JSON
+ * object. Returns whether the configuration could be served with what there is.
  */
 bool check_command_layers(const struct config *config, bool json);
 

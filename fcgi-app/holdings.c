@@ -7,7 +7,8 @@ enum {
 	BASE_MIB = 64,
 	/* stack, libfcgi's buffers, and four buffers that are kept up to 256 KiB each */
 	THREAD_KIB = 1536,
-	/* a result, two streams, each control character of which becomes six; read, kept, written */
+	/* a result, two streams, each control character of which becomes six; read, kept, written
+	 */
 	CELL_MIB = 96,
 };
 

@@ -236,7 +236,8 @@ static int make_work_dirs(struct master_setup *setup, struct err *err)
 }
 
 /* A parent that asked to be outlived by nobody (setpriv --pdeathsig): new credentials clear that. */
-static int enter_user_namespace(uint32_t host_base, struct arrangement *arrangement, struct err *err)
+static int enter_user_namespace(uint32_t host_base, struct arrangement *arrangement,
+	struct err *err)
 {
 	bool has_procfs = LAYER_HAS(arrangement->layers, LAYER_PROCFS);
 	int flags = arrangement_flags(arrangement, CLONE_NEWNS), death_signal = 0, r;

@@ -40,7 +40,8 @@ int arrangement_flags(const struct arrangement *arrangement, int flags);
  */
 bool arrangement_is_exposed(const struct arrangement *arrangement);
 
-/* The id of a cell's executions, where their warden has another one to be safe from them; else 0. */
+/* The id of a cell's executions, where their warden has another one to be safe from them; else 0.
+ */
 uint32_t arrangement_execution_id(const struct arrangement *arrangement, uint32_t cell_id);
 
 /* As one word of a command line, and back. Return 0 or -EINVAL. */

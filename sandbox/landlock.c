@@ -41,11 +41,11 @@ static uint64_t all_rights(int abi)
 static uint64_t rights_of(const struct landlock_rule *rule, const struct stat *status, int abi)
 {
 	const uint64_t reading = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR |
-		LANDLOCK_ACCESS_FS_EXECUTE;
+				 LANDLOCK_ACCESS_FS_EXECUTE;
 	const uint64_t of_files = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_EXECUTE |
-		LANDLOCK_ACCESS_FS_WRITE_FILE | truncation;
+				  LANDLOCK_ACCESS_FS_WRITE_FILE | truncation;
 	const uint64_t devices = LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
-		LANDLOCK_ACCESS_FS_EXECUTE;
+				 LANDLOCK_ACCESS_FS_EXECUTE;
 	uint64_t rights = rule->writable ? all_rights(abi) & ~devices : reading;
 
 	return S_ISDIR(status->st_mode) ? rights : rights & of_files & all_rights(abi);

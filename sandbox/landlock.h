@@ -20,8 +20,7 @@ struct landlock_rule {
  * either. Needs no_new_privs. Looking at a path, changing its mode, owner and times are not among
  * the rights that Landlock knows. Returns 0 or a negative errno; then the process must not go on.
  */
-int landlock_confine(const struct landlock_rule *rules, size_t count, bool scoped,
-	struct err *err);
+int landlock_confine(const struct landlock_rule *rules, size_t count, bool scoped, struct err *err);
 
 /* Whether the kernel offers it. Returns 0 or a negative errno. */
 int landlock_probe(struct err *err);

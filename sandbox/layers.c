@@ -15,11 +15,12 @@ static const struct {
 
 /* Only in a user namespace of one's own may one make the others. */
 static const uint32_t rest_on_user = LAYER_BIT(LAYER_PID) | LAYER_BIT(LAYER_MOUNT) |
-	LAYER_BIT(LAYER_NETWORK) | LAYER_BIT(LAYER_IPC) | LAYER_BIT(LAYER_UTS) |
-	LAYER_BIT(LAYER_CGROUP) | LAYER_BIT(LAYER_PROCFS);
+				     LAYER_BIT(LAYER_NETWORK) | LAYER_BIT(LAYER_IPC) |
+				     LAYER_BIT(LAYER_UTS) | LAYER_BIT(LAYER_CGROUP) |
+				     LAYER_BIT(LAYER_PROCFS);
 
 static const uint32_t least = LAYER_BIT(LAYER_SECCOMP) | LAYER_BIT(LAYER_CAPABILITIES) |
-	LAYER_BIT(LAYER_NO_NEW_PRIVS) | LAYER_BIT(LAYER_RLIMITS);
+			      LAYER_BIT(LAYER_NO_NEW_PRIVS) | LAYER_BIT(LAYER_RLIMITS);
 
 const char *layer_name(enum layer layer)
 {
@@ -43,8 +44,8 @@ void layers_print(uint32_t set, char *text, size_t size)
 	snprintf(text, size, "none");
 	for (i = 0; i < LAYER_COUNT && used < size; i++) {
 		if (LAYER_HAS(set, i))
-			used += (size_t)snprintf(text + used, size - used, "%s%s",
-				used ? " " : "", layers[i].name);
+			used += (size_t)snprintf(
+				text + used, size - used, "%s%s", used ? " " : "", layers[i].name);
 	}
 }
 

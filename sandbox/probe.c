@@ -75,7 +75,8 @@ static int in_child(int (*function)(struct err *), struct err *err)
 		*err = said;
 		return -said.code;
 	}
-	return status ? err_set(err, ECHILD, "the trial ended with status %#x", (unsigned)status) : 0;
+	return status ? err_set(err, ECHILD, "the trial ended with status %#x", (unsigned)status)
+		      : 0;
 }
 
 static int is_process_1(struct err *err)
@@ -133,7 +134,8 @@ static int try_procfs(struct err *err)
 
 static int try_no_new_privs(struct err *err)
 {
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? err_set(err, errno, "set no_new_privs") : 0;
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? err_set(err, errno, "set no_new_privs")
+							  : 0;
 }
 
 static int try_seccomp(struct err *err)
@@ -188,8 +190,8 @@ static const struct trial {
 	const char *title, *needs;
 	int (*run)(struct err *);
 } trials[LAYER_COUNT] = {
-	[LAYER_USER] = {"user namespaces, one in another", "CONFIG_USER_NS, and nobody who refuses them",
-		try_user},
+	[LAYER_USER] = {"user namespaces, one in another",
+		"CONFIG_USER_NS, and nobody who refuses them", try_user},
 	[LAYER_PID] = {"PID namespace", "a user namespace", try_pid},
 	[LAYER_MOUNT] = {"mount namespace, pivot_root, tmpfs, read-only binds",
 		"a user namespace, Linux 5.12", try_mount},
@@ -203,8 +205,10 @@ static const struct trial {
 	[LAYER_RLIMITS] = {"resource limits", "RLIMIT_NOFILE of 4096 at least", try_rlimits},
 	[LAYER_PROCFS] = {"procfs of a PID namespace", "an unmasked /proc, Linux 5.8", try_procfs},
 	[LAYER_OWN_UID] = {"a user id for each cell", "root (CAP_SETUID, CAP_SETGID)", try_own_uid},
-	[LAYER_LANDLOCK] = {"Landlock, where mounts are missing", "CONFIG_SECURITY_LANDLOCK, "
-		"\"landlock\" in lsm=", try_landlock},
+	[LAYER_LANDLOCK] = {"Landlock, where mounts are missing",
+		"CONFIG_SECURITY_LANDLOCK, "
+		"\"landlock\" in lsm=",
+		try_landlock},
 };
 
 /* --- cures --------------------------------------------------------------------------------- */
@@ -249,7 +253,8 @@ static const char *cure_user(void)
 		return "a system-call filter lies on this process already, as in a container: "
 		       "docker run --security-opt seccomp=unconfined, or isolation = available";
 	if (is_in_chroot())
-		return "user namespaces are refused inside chroot(2): enter this root by pivot_root "
+		return "user namespaces are refused inside chroot(2): enter this root by "
+		       "pivot_root "
 		       "(unshare, bwrap, systemd-nspawn)";
 	return "the kernel needs CONFIG_USER_NS, and a container the right to use it";
 }
@@ -276,11 +281,13 @@ static const char *cure_of(enum layer layer, const struct probe_row *rows)
 	case LAYER_IPC:
 	case LAYER_UTS:
 	case LAYER_CGROUP:
-		return rows[LAYER_USER].found ? "the kernel or a filter refuses this one" : "see user";
+		return rows[LAYER_USER].found ? "the kernel or a filter refuses this one"
+					      : "see user";
 	case LAYER_PROCFS:
 		if (!rows[LAYER_USER].found)
 			return "see user";
-		return "something is mounted over parts of /proc, as containers have it: docker run "
+		return "something is mounted over parts of /proc, as containers have it: docker "
+		       "run "
 		       "--security-opt systempaths=unconfined";
 	case LAYER_RLIMITS:
 		return "ulimit -Hn 65536 before the start, or LimitNOFILE=65536 in the unit";
@@ -342,7 +349,7 @@ static int try_all(struct err *err)
 
 	if (!r)
 		r = enter_user(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
-				CLONE_NEWUTS | CLONE_NEWCGROUP,
+				       CLONE_NEWUTS | CLONE_NEWCGROUP,
 			err);
 	return r < 0 ? r : in_child(mount_proc_and_rest, err);
 }

@@ -15,9 +15,13 @@ enum {
  * build with it is for finding faults, and must not be served to anybody.
  */
 #ifdef __SANITIZE_ADDRESS__
-enum { SANITIZED = 1 };
+enum {
+	SANITIZED = 1
+};
 #else
-enum { SANITIZED = 0 };
+enum {
+	SANITIZED = 0
+};
 #endif
 
 int role_limit(uint64_t data_bytes, uint64_t open_files, struct err *err)

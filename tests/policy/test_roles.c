@@ -30,13 +30,15 @@ static int try_common(void)
 {
 	char *page;
 
-	if (!is_refused(syscall(SYS_open, "/", O_RDWR)) || !is_refused(syscall(SYS_execve, "/", 0, 0)))
+	if (!is_refused(syscall(SYS_open, "/", O_RDWR)) ||
+		!is_refused(syscall(SYS_execve, "/", 0, 0)))
 		return 10;
 	if (!is_refused(syscall(SYS_openat, AT_FDCWD, "/x", O_RDWR)) ||
 		!is_refused(syscall(SYS_openat, AT_FDCWD, "/x", O_WRONLY | O_CREAT, 0600)))
 		return 11;
 	if (!is_refused(syscall(SYS_socket, AF_INET, SOCK_STREAM, 0)) ||
-		!is_refused(syscall(SYS_connect, -1, 0, 0)) || !is_refused(syscall(SYS_bind, -1, 0, 0)))
+		!is_refused(syscall(SYS_connect, -1, 0, 0)) ||
+		!is_refused(syscall(SYS_bind, -1, 0, 0)))
 		return 12;
 	if (!is_refused(syscall(SYS_fork)) || !is_refused(syscall(SYS_vfork)) ||
 		!is_refused(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0)) ||
@@ -49,11 +51,14 @@ static int try_common(void)
 		!is_refused(syscall(SYS_process_vm_readv, 1, 0, 0, 0, 0, 0)))
 		return 14;
 	if (!is_refused(syscall(SYS_unshare, 0)) || !is_refused(syscall(SYS_setns, -1, 0)) ||
-		!is_refused(syscall(SYS_mount, 0, 0, 0, 0, 0)) || !is_refused(syscall(SYS_chroot, "/")) ||
-		!is_refused(syscall(SYS_setuid, 0)) || !is_refused(syscall(SYS_capset, 0, 0)))
+		!is_refused(syscall(SYS_mount, 0, 0, 0, 0, 0)) ||
+		!is_refused(syscall(SYS_chroot, "/")) || !is_refused(syscall(SYS_setuid, 0)) ||
+		!is_refused(syscall(SYS_capset, 0, 0)))
 		return 15;
-	if (!is_refused(syscall(SYS_bpf, 0, 0, 0)) || !is_refused(syscall(SYS_io_uring_setup, 1, 0)) ||
-		!is_refused(syscall(SYS_keyctl, 0, 0, 0)) || !is_refused(syscall(SYS_seccomp, 0, 0, 0)) ||
+	if (!is_refused(syscall(SYS_bpf, 0, 0, 0)) ||
+		!is_refused(syscall(SYS_io_uring_setup, 1, 0)) ||
+		!is_refused(syscall(SYS_keyctl, 0, 0, 0)) ||
+		!is_refused(syscall(SYS_seccomp, 0, 0, 0)) ||
 		!is_refused(syscall(SYS_prctl, PR_SET_DUMPABLE, 1)) ||
 		!is_refused(syscall(SYS_memfd_create, "x", 0)) ||
 		!is_refused(syscall(SYS_ioctl, 0, 0x5412, 0)))
@@ -86,7 +91,8 @@ static int try_worker(void)
 {
 	int pair[2];
 
-	if (openat(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY) < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+	if (openat(AT_FDCWD, "/", O_RDONLY | O_DIRECTORY) < 0 ||
+		socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
 		return 30;
 	if (!is_refused(syscall(SYS_socketpair, AF_INET, SOCK_STREAM, 0, pair)) ||
 		!is_refused(syscall(SYS_accept, -1, 0, 0)))

@@ -58,9 +58,11 @@ static void test_least(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(least) / sizeof(least[0]); i++) {
 		expect_refusal(ISOLATION_AVAILABLE, without(least[i]), layer_name(least[i]));
-		assert_false(LAYER_HAS(expect_plan(ISOLATION_PLATFORM, without(least[i])), least[i]));
+		assert_false(
+			LAYER_HAS(expect_plan(ISOLATION_PLATFORM, without(least[i])), least[i]));
 	}
-	expect_refusal(ISOLATION_AVAILABLE, without(LAYER_MOUNT) & without(LAYER_LANDLOCK), "landlock");
+	expect_refusal(
+		ISOLATION_AVAILABLE, without(LAYER_MOUNT) & without(LAYER_LANDLOCK), "landlock");
 	assert_int_equal(expect_plan(ISOLATION_PLATFORM, 0), 0);
 }
 
@@ -74,10 +76,9 @@ static void test_what_rests_on_what(void **state)
 	assert_false(LAYER_HAS(plan, LAYER_PROCFS));
 	assert_true(LAYER_HAS(plan, LAYER_PID));
 	plan = expect_plan(ISOLATION_AVAILABLE, without(LAYER_USER));
-	assert_int_equal(plan,
-		LAYER_BIT(LAYER_SECCOMP) | LAYER_BIT(LAYER_CAPABILITIES) |
-			LAYER_BIT(LAYER_NO_NEW_PRIVS) | LAYER_BIT(LAYER_RLIMITS) |
-			LAYER_BIT(LAYER_OWN_UID) | LAYER_BIT(LAYER_LANDLOCK));
+	assert_int_equal(plan, LAYER_BIT(LAYER_SECCOMP) | LAYER_BIT(LAYER_CAPABILITIES) |
+				       LAYER_BIT(LAYER_NO_NEW_PRIVS) | LAYER_BIT(LAYER_RLIMITS) |
+				       LAYER_BIT(LAYER_OWN_UID) | LAYER_BIT(LAYER_LANDLOCK));
 	plan = expect_plan(ISOLATION_AVAILABLE, without(LAYER_PID));
 	assert_true(LAYER_HAS(plan, LAYER_MOUNT));
 	assert_false(LAYER_HAS(plan, LAYER_LANDLOCK));
@@ -99,11 +100,13 @@ static void test_print(void **state)
 
 static void test_arrangement_is_one_word(void **state)
 {
-	struct arrangement arrangement = {.layers = 0x1234, .ranged = true, .id_base = 16384,
+	struct arrangement arrangement = {.layers = 0x1234,
+				   .ranged = true,
+				   .id_base = 16384,
 				   .work = "/tmp/vivarium-a:b"},
 			   back;
-	static const char *const bad[] = {"", "ranged", "ranged:1", "ranged:1:2", "single:x:2:",
-		"other:1:2:", "ranged 1 2 /tmp"};
+	static const char *const bad[] = {"", "ranged", "ranged:1", "ranged:1:2",
+		"single:x:2:", "other:1:2:", "ranged 1 2 /tmp"};
 	char text[ARRANGEMENT_TEXT_BYTES], path[2 * ARRANGEMENT_PATH_BYTES];
 	size_t i;
 
@@ -153,10 +156,10 @@ static void test_exposed(void **state)
 		arrangement = (struct arrangement){.ranged = rows[i].ranged,
 			.id_base = 1000000,
 			.layers = (rows[i].user ? user : 0) | (rows[i].pid ? pid : 0) |
-				(rows[i].mount ? mounts : 0)};
+				  (rows[i].mount ? mounts : 0)};
 		assert_int_equal(arrangement_is_exposed(&arrangement), rows[i].exposed);
-		assert_int_equal(arrangement_execution_id(
-					 &arrangement, 1000000 + IDENTITY_CELL_FIRST + 7),
+		assert_int_equal(
+			arrangement_execution_id(&arrangement, 1000000 + IDENTITY_CELL_FIRST + 7),
 			rows[i].own_id ? 1000000 + IDENTITY_EXECUTION_FIRST + 7 : 0);
 		assert_int_equal(arrangement_id(&arrangement, IDENTITY_DISPATCHER),
 			rows[i].ranged ? 1000000 + IDENTITY_DISPATCHER : 0);
@@ -168,7 +171,8 @@ static void test_flags(void **state)
 	struct arrangement arrangement = {.layers = LAYER_BIT(LAYER_USER) | LAYER_BIT(LAYER_IPC)};
 
 	(void)state;
-	assert_int_equal(arrangement_flags(&arrangement, CLONE_NEWUSER | CLONE_NEWNET), CLONE_NEWUSER);
+	assert_int_equal(
+		arrangement_flags(&arrangement, CLONE_NEWUSER | CLONE_NEWNET), CLONE_NEWUSER);
 	assert_int_equal(arrangement_flags(&arrangement, CLONE_NEWIPC), CLONE_NEWIPC);
 	arrangement.layers = 0;
 	assert_int_equal(arrangement_flags(&arrangement, CLONE_NEWIPC | CLONE_NEWNS), 0);

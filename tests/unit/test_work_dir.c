@@ -47,7 +47,8 @@ static void expect_cleared(int cell)
 	directory = fdopendir(again);
 	assert_non_null(directory);
 	while ((entry = readdir(directory)))
-		assert_true(entry->d_name[0] == '.' && (!entry->d_name[1] || entry->d_name[1] == '.'));
+		assert_true(
+			entry->d_name[0] == '.' && (!entry->d_name[1] || entry->d_name[1] == '.'));
 	closedir(directory);
 	close(cell);
 }
