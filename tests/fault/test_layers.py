@@ -311,3 +311,26 @@ def test_full_is_full(service):
     line = [line for line in log.splitlines() if "layers in force: " in line][0]
     assert ALL | {"procfs"} <= set(line.partition("layers in force: ")[2].split())
     assert in_force(service) >= ALL
+
+
+@pytest.mark.skipif(USER is None, reason="only root can become somebody with other groups")
+def test_check_as_an_ordinary_user(checkout):  # noqa: F811
+    """A table for people: every layer, the groups that cannot be dropped, attacks, and exit 0."""
+    done = subprocess.run(
+        [str(checkout / "build" / "vivarium"), "check", "--config",
+         str(checkout / "conf" / "vivarium.conf")], capture_output=True, text=True, timeout=60,
+        cwd="/", env=environment(checkout), user=USER, group=USER, extra_groups=[1234568])
+    assert done.returncode == 0, done
+    lines = done.stdout.splitlines()
+    for layer in ALL | {"procfs"}:
+        assert any(line.startswith(layer + " ") and " yes " in line for line in lines), done.stdout
+    assert any(line.startswith("own_uid") and "MISSING" in line for line in lines)
+    assert any(line.startswith("groups") and "(1234568)" in line for line in lines)
+    assert lines[-1].endswith(" attacks, 0 escaped") and "ESCAPED" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["check", "--no-such"], ["check", "more"],
+                                       ["check", "--set", "isolation=some"]])
+def test_check_used_wrongly(checkout, arguments):  # noqa: F811
+    done = vivarium(checkout, [], False, *arguments)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr, done
