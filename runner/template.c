@@ -132,12 +132,13 @@ static void read_sets(struct template *template, int count, char **texts)
 /* The further filter of executions that are in reach of the service's own id. */
 static int compile_exposed(struct warden_setup *warden, struct policy *policy, struct err *err)
 {
+	SCOPE_FREE char *text = NULL;
 	size_t length;
-	SCOPE_FREE char *text = read_text(TEMPLATE_FD_HARNESS, "single-id.policy", &length);
 	int r;
 
 	if (!arrangement_is_exposed(warden->arrangement))
 		return 0;
+	text = read_text(TEMPLATE_FD_HARNESS, "single-id.policy", &length);
 	if (!text)
 		return err_set(err, errno, "read single-id.policy");
 	r = policy_parse(text, length, policy, err);
