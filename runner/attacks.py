@@ -2,7 +2,8 @@
 
 A function whose name begins with attack_ is one attack; its docstring is its name. It returns a list
 of what it managed to do, which has to be empty. "# ends in: KIND..." above it names the verdicts that
-are right instead of a value. The order counts: some look for what an earlier one left.
+are right as well ("ok": any value); with "time" among them it is given little of that. The order
+counts: some look for what an earlier one left.
 """
 
 import ctypes
