@@ -51,10 +51,11 @@ PYTHON_LIBS = $(shell $(PKG_CONFIG) --libs python3-embed)
 SANDBOX = $(sort $(wildcard sandbox/*.c))
 FCGI_APP = $(sort $(wildcard fcgi-app/*.c))
 RUNNER = $(sort $(wildcard runner/*.c))
-# What only the template needs stays out of the service, and the other way round.
-SERVICE_SOURCES = $(FCGI_APP) $(filter-out sandbox/seccomp.c sandbox/rlimits.c,$(SANDBOX))
+# What only the service needs stays out of the template: executions inherit its memory.
+SERVICE_SOURCES = $(FCGI_APP) $(SANDBOX)
 TEMPLATE_SOURCES = $(RUNNER) $(addprefix sandbox/,err.c buffer.c frame.c message.c identity.c \
-	tree.c policy.c seccomp.c rlimits.c json_scan.c job.c)
+	tree.c policy.c seccomp.c rlimits.c json_scan.c job.c layers.c arrangement.c \
+	landlock.c work_dir.c)
 
 SERVICE_OBJECTS = $(SERVICE_SOURCES:%.c=$(BUILD)/%.o)
 TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)
@@ -72,7 +73,7 @@ programs: $(PROGRAMS)
 
 $(BUILD)/vivarium: $(SERVICE_OBJECTS)
 	@echo "  link  $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(FCGI_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(FCGI_LIBS) $(SECCOMP_LIBS)
 
 $(BUILD)/vivarium-template: $(TEMPLATE_OBJECTS)
 	@echo "  link  $@"

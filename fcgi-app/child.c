@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,6 +48,17 @@ static pid_t fork_into_pid_namespace(int own_pid_namespace)
 	return pid;
 }
 
+/* The master waits for nobody longer than that. */
+static int set_patience(int control, uint64_t ms)
+{
+	const struct timeval patience = {
+		.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+
+	if (ms && setsockopt(control, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
+		return -errno;
+	return 0;
+}
+
 int child_start(struct child *child, int own_pid_namespace,
 	void (*run)(const void *context, int control), const void *context)
 {
@@ -55,6 +67,12 @@ int child_start(struct child *child, int own_pid_namespace,
 
 	if (r < 0)
 		return r;
+	r = set_patience(pair[0], child->patience_ms);
+	if (r < 0) {
+		close(pair[0]);
+		close(pair[1]);
+		return r;
+	}
 	pid = own_pid_namespace < 0 ? fork() : fork_into_pid_namespace(own_pid_namespace);
 	if (!pid) {
 		run(context, pair[1]);
@@ -69,8 +87,8 @@ int child_start(struct child *child, int own_pid_namespace,
 	fd_close(&child->control);
 	child->pid = pid;
 	child->control = pair[0];
-	child->started_us = clock_now_us();
-	child->retry_us = 0;
+	child->started_us = child->heard_us = clock_now_us();
+	child->retry_us = child->asked_us = 0;
 	return 0;
 }
 
@@ -142,4 +160,56 @@ void child_kill(const struct child *child)
 	process = (int)syscall(SYS_pidfd_open, child->pid, 0); /* not reaped: still its number */
 	if (process >= 0)
 		syscall(SYS_pidfd_send_signal, process, SIGKILL, NULL, 0);
+}
+
+void child_let_go(struct child *child)
+{
+	child_kill(child);
+	fd_close(&child->control);
+}
+
+void child_put_down(struct child *child, const char *name, const char *why)
+{
+	if (child->control < 0)
+		return; /* it has been let go */
+	log_line("master", "%s %s: it is killed", name, why);
+	child_let_go(child);
+}
+
+void child_tell(
+	struct child *child, const char *name, const void *order, size_t size, const int *fd)
+{
+	if (child->control >= 0 &&
+		message_send(child->control, order, size, fd, fd ? 1 : 0) == -EAGAIN)
+		child_put_down(child, name, "takes no orders");
+}
+
+bool child_hear(struct child *child, const char *name, void *report, size_t size)
+{
+	size_t none = 0;
+	int r = message_receive(child->control, report, size, NULL, &none);
+
+	if (r == 1) {
+		child->heard_us = clock_now_us();
+		child->asked_us = 0;
+		return true;
+	}
+	if (r == -EPROTO)
+		child_put_down(child, name, "sent what is no report");
+	else
+		child_let_go(child);
+	return false;
+}
+
+void child_check_pulse(struct child *child, const char *name, const void *order, size_t size)
+{
+	uint64_t patience_us = child->patience_ms * UINT64_C(1000), now = clock_now_us();
+
+	if (child->asked_us && now >= child->asked_us + patience_us)
+		child_put_down(child, name, "does not answer");
+	if (child->control < 0 || child->asked_us ||
+		now < child->heard_us + patience_us / CHILD_PINGS)
+		return;
+	child->asked_us = now;
+	child_tell(child, name, order, size, NULL);
 }

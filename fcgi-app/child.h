@@ -13,6 +13,8 @@ struct child {
 	unsigned failures;
 	uint64_t started_us, retry_us; /* retry_us: when to start it again; 0: not to */
 	uint64_t retry_last_us; /* the longest wait before it is started again */
+	uint64_t patience_ms; /* for an order to be taken, and a ping to be answered; 0: for ever */
+	uint64_t heard_us, asked_us; /* last news of any kind; last ping that is not answered yet */
 };
 
 /* A child that does not run and is not due. */
@@ -48,5 +50,38 @@ bool child_is_due(const struct child *child, uint64_t now_us);
 
 /* Ends it at once; it has to be reaped all the same. */
 void child_kill(const struct child *child);
+
+/*
+ * Kills it and closes its socket. Its death is reaped like any other; one that has ended by itself
+ * keeps its exit status.
+ */
+void child_let_go(struct child *child);
+
+/* The same for one that does not do as it should, with a line in the log. */
+void child_put_down(struct child *child, const char *name, const char *why);
+
+/*
+ * Sends an order, with a descriptor unless fd is NULL. A child that does not take it in time has
+ * nobody who reads, and is put down; one that is just dying fails to get it.
+ */
+void child_tell(
+	struct child *child, const char *name, const void *order, size_t size, const int *fd);
+
+/*
+ * Takes one report of exactly size bytes. A child at the end of its socket has died, or pretends
+ * to; neither that one nor one that breaks the protocol gets to go on. Returns whether *report was
+ * filled.
+ */
+bool child_hear(struct child *child, const char *name, void *report, size_t size);
+
+enum {
+	CHILD_PINGS = 4, /* in the time after which a child counts as wedged */
+};
+
+/*
+ * Asks a child that has been silent for a while with the order given, and puts down one that has
+ * been asked for longer than its patience_ms. To be called so often in that time (CHILD_PINGS).
+ */
+void child_check_pulse(struct child *child, const char *name, const void *order, size_t size);
 
 #endif

@@ -16,7 +16,10 @@ enum kind {
 	KIND_PATH, /* relative to the file it stands in */
 	KIND_NUMBER, /* whole */
 	KIND_SECONDS, /* up to three decimals; kept in milliseconds */
+	KIND_ISOLATION, /* a word of isolation_words; its index is kept */
 };
+
+static const char *const isolation_words[] = {"full", "available", "platform"};
 
 static const struct key {
 	const char *name;
@@ -34,15 +37,19 @@ static const struct key {
 	KEY(template_program, KIND_PATH, "", 0, 0),
 	KEY(harness_dir, KIND_PATH, "../runner", 0, 0),
 	KEY(seccomp_policy, KIND_PATH, "seccomp.policy", 0, 0),
+	KEY(dispatcher_policy, KIND_PATH, "dispatcher.policy", 0, 0),
+	KEY(worker_policy, KIND_PATH, "worker.policy", 0, 0),
 	KEY(library_sets, KIND_TEXT,
 		"base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats,"
 		"scipy.optimize,scipy.integrate,scipy.linalg matplotlib:numpy:matplotlib.pyplot",
 		0, 0),
 	KEY(cgroup, KIND_TEXT, "auto", 0, 0),
+	KEY(isolation, KIND_ISOLATION, "full", 0, 0),
 	KEY(workers, KIND_NUMBER, "0", 0, 64),
 	KEY(cells_per_worker, KIND_NUMBER, "4", 1, WORKER_CELLS_MAX),
 	KEY(queue, KIND_NUMBER, "1024", 0, 16384),
 	KEY_AS(queue_timeout, queue_timeout_ms, KIND_SECONDS, "10", 1, 600000),
+	KEY_AS(request_memory, request_memory_mib, KIND_NUMBER, "1024", 128, 1 << 20),
 	KEY_AS(default_timeout, default_timeout_ms, KIND_SECONDS, "15", 10, 3600000),
 	KEY_AS(max_timeout, max_timeout_ms, KIND_SECONDS, "300", 10, 3600000),
 	KEY_AS(drain_timeout, drain_timeout_ms, KIND_SECONDS, "5", 0, 3600000),
@@ -59,6 +66,7 @@ static const struct key {
 	KEY(template_trees, KIND_NUMBER, "0", 0, 16),
 	KEY(template_max_forks, KIND_NUMBER, "10000", 0, UINT32_MAX),
 	KEY_AS(template_max_age, template_max_age_ms, KIND_SECONDS, "86400", 0, UINT32_MAX),
+	KEY_AS(wedged_after, wedged_after_ms, KIND_SECONDS, "10", 500, 600000),
 #undef KEY
 #undef KEY_AS
 };
@@ -101,6 +109,19 @@ static int parse_seconds(const struct key *key, const char *text, uint64_t *valu
 	return 0;
 }
 
+static int parse_isolation(const char *text, uint64_t *value, struct err *err)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(isolation_words) / sizeof(isolation_words[0]); i++) {
+		if (strcmp(text, isolation_words[i]) == 0) {
+			*value = i;
+			return 0;
+		}
+	}
+	return err_set(err, EINVAL, "isolation is full, available or platform, not \"%.40s\"", text);
+}
+
 static int parse_text(const struct key *key, const char *directory, const char *text, char *value,
 	struct err *err)
 {
@@ -122,6 +143,8 @@ static int set_value(struct config *config, const struct key *key, const char *d
 		return parse_number(key, text, field(config, key), err);
 	case KIND_SECONDS:
 		return parse_seconds(key, text, field(config, key), err);
+	case KIND_ISOLATION:
+		return parse_isolation(text, field(config, key), err);
 	case KIND_TEXT:
 	case KIND_PATH:
 		return parse_text(key, directory, text, field(config, key), err);
@@ -292,6 +315,11 @@ int config_check(const struct config *config, struct err *err)
 	return 0;
 }
 
+const char *config_isolation_word(const struct config *config)
+{
+	return isolation_words[config->isolation];
+}
+
 void config_print(const struct config *config, FILE *out)
 {
 	const struct key *key;
@@ -303,6 +331,9 @@ void config_print(const struct config *config, FILE *out)
 		value = (const char *)config + key->offset;
 		if (key->kind == KIND_NUMBER)
 			fprintf(out, "%s = %" PRIu64 "\n", key->name, *(const uint64_t *)value);
+		else if (key->kind == KIND_ISOLATION)
+			fprintf(out, "%s = %s\n", key->name,
+				config_isolation_word(config));
 		else if (key->kind == KIND_SECONDS)
 			fprintf(out, "%s = %.10g\n", key->name,
 				(double)*(const uint64_t *)value / 1000);

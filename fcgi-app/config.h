@@ -3,6 +3,7 @@
 #define VIVARIUM_CONFIG_H
 
 #include "sandbox/err.h"
+#include "sandbox/layers.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -17,8 +18,11 @@ struct config {
 	char template_program[CONFIG_TEXT_BYTES];
 	char harness_dir[CONFIG_TEXT_BYTES];
 	char seccomp_policy[CONFIG_TEXT_BYTES];
+	char dispatcher_policy[CONFIG_TEXT_BYTES];
+	char worker_policy[CONFIG_TEXT_BYTES];
 	char library_sets[CONFIG_TEXT_BYTES];
 	char cgroup[CONFIG_TEXT_BYTES]; /* "auto", "required" or "off" */
+	uint64_t isolation; /* enum isolation */
 	uint64_t workers; /* 0: as many as there are processors, at least 2 */
 	uint64_t cells_per_worker;
 	uint64_t queue; /* requests that may wait */
@@ -26,9 +30,11 @@ struct config {
 	uint64_t default_memory_mib, max_memory_mib;
 	uint64_t max_processes, max_open_files, max_file_mib, stack_mib;
 	uint64_t tmp_mib, tmp_inodes;
+	uint64_t request_memory_mib;
 	uint64_t cell_executions, cell_age_ms;
 	uint64_t template_trees; /* 0: one for each 8 processors */
 	uint64_t template_max_forks, template_max_age_ms; /* 0: never */
+	uint64_t wedged_after_ms;
 };
 
 /*
@@ -48,6 +54,9 @@ int config_set(struct config *config, const char *assignment, struct err *err);
 
 /* What no single value shows: contradictions between them. Returns 0 or -EINVAL. */
 int config_check(const struct config *config, struct err *err);
+
+/* "full", "available" or "platform". */
+const char *config_isolation_word(const struct config *config);
 
 /* Prints every key with its value, as a file that could be loaded. */
 void config_print(const struct config *config, FILE *out);

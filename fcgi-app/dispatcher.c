@@ -112,20 +112,12 @@ static int add_thread(struct thread_group *group)
 }
 
 /* There may be a thousand threads: one that waits must not sit on what its last request took. */
-static void let_go(struct exchange *exchange)
-{
-	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
-	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
-	request_reset(&exchange->request);
-	job_client_reset(&exchange->client);
-}
-
 static void serve_one(struct exchange *exchange, struct thread_group *group)
 {
 	atomic_fetch_add(&group->busy, 1);
 	handle_request(exchange);
 	fcgi_finish(exchange->fcgi);
-	let_go(exchange);
+	exchange_forget(exchange);
 	atomic_fetch_sub(&group->busy, 1);
 }
 
@@ -196,6 +188,22 @@ static void drain(struct service *service)
 	shutdown(service->execute.listener, SHUT_RDWR);
 }
 
+static int report(const struct service *service, enum front_report_type type)
+{
+	const struct front_report message = {.type = type};
+
+	return message_send(service->dispatcher.setup->control, &message, sizeof(message), NULL, 0);
+}
+
+/* Whoever can count the cells has the pool's lock: what all requests need is not stuck. */
+static int answer_ping(const struct service *service)
+{
+	struct pool_counts counts;
+
+	pool_count(service->dispatcher.pool, &counts);
+	return report(service, FRONT_REPORT_ALIVE);
+}
+
 /* Returns 0, or a negative errno when the master is gone. */
 static int handle_master(struct service *service)
 {
@@ -213,14 +221,11 @@ static int handle_master(struct service *service)
 		pool_set_lane(service->dispatcher.pool, order.cell, fd_take(&fd));
 	else if (order.type == FRONT_ORDER_DRAIN)
 		drain(service);
+	else if (order.type == FRONT_ORDER_LAYERS)
+		atomic_store(&service->dispatcher.layers, order.layers);
+	else if (order.type == FRONT_ORDER_PING)
+		return answer_ping(service);
 	return 0;
-}
-
-static int tell_ready(const struct service *service)
-{
-	const struct front_report report = {.is_ready = 1};
-
-	return message_send(service->dispatcher.setup->control, &report, sizeof(report), NULL, 0);
 }
 
 static int serve(struct service *service)
@@ -228,7 +233,7 @@ static int serve(struct service *service)
 	struct pollfd watched[2] = {{.fd = service->dispatcher.setup->control, .events = POLLIN},
 		{.fd = pool_descriptor(service->dispatcher.pool), .events = POLLIN}};
 	bool draining;
-	int r = tell_ready(service);
+	int r = report(service, FRONT_REPORT_READY);
 
 	while (!r) {
 		draining = atomic_load(&service->dispatcher.draining);
@@ -244,6 +249,19 @@ static int serve(struct service *service)
 	return r;
 }
 
+/* How many threads serve the two sockets at the most. */
+static size_t execute_threads(const struct front_setup *setup)
+{
+	return setup->cells + setup->config->queue + THREADS_RESERVE;
+}
+
+/* As many threads again may wait on connections that nginx keeps. */
+static uint64_t memory_limit(const struct front_setup *setup)
+{
+	return holdings_limit_bytes(
+		setup->config, 2 * (execute_threads(setup) + THREADS_CONTROL), setup->cells);
+}
+
 static int start(struct service *service, const struct front_setup *setup, struct err *err)
 {
 	sigset_t all;
@@ -257,12 +275,13 @@ static int start(struct service *service, const struct front_setup *setup, struc
 	if (getrandom(&service->dispatcher.hash_seed, sizeof(service->dispatcher.hash_seed), 0) < 0)
 		return err_set(err, errno, "draw a hash seed");
 	service->dispatcher.setup = setup;
+	service->dispatcher.holdings.most_bytes = setup->config->request_memory_mib << 20;
 	service->dispatcher.pool = pool_new(setup->cells, setup->config->queue, setup->sets);
 	if (!service->dispatcher.pool)
 		return err_set(err, ENOMEM, "make the pool");
 	service->execute = (struct thread_group){.dispatcher = &service->dispatcher,
 		.listener = setup->execute_listener,
-		.most = setup->cells + setup->config->queue + THREADS_RESERVE};
+		.most = execute_threads(setup)};
 	service->control = (struct thread_group){.dispatcher = &service->dispatcher,
 		.listener = setup->control_listener,
 		.most = THREADS_CONTROL};
@@ -278,7 +297,7 @@ int dispatcher_main(const struct front_setup *setup)
 {
 	static struct service service; /* its threads outlive this function */
 	struct err err = {0};
-	int r = front_confine(setup, &err);
+	int r = front_confine(setup, memory_limit(setup), &err);
 
 	if (!r)
 		r = start(&service, setup, &err);

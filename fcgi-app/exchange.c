@@ -2,6 +2,14 @@
 
 #include <stdio.h>
 
+void exchange_forget(struct exchange *exchange)
+{
+	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
+	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
+	request_reset(&exchange->request);
+	job_client_reset(&exchange->client);
+}
+
 void exchange_respond(struct exchange *exchange, int status, const char *extra_headers)
 {
 	const struct buffer *answer = &exchange->answer;

@@ -5,6 +5,7 @@
 #include "fcgi-app/answer.h"
 #include "fcgi-app/fcgi.h"
 #include "fcgi-app/front.h"
+#include "fcgi-app/holdings.h"
 #include "fcgi-app/job_client.h"
 #include "fcgi-app/pool.h"
 
@@ -18,8 +19,10 @@ enum {
 struct dispatcher {
 	const struct front_setup *setup;
 	struct pool *pool;
+	struct holdings holdings; /* of requests at hand */
 	atomic_bool draining;
 	atomic_size_t parked_hits, parked_misses; /* jobs that found a waiting execution, or did not */
+	atomic_uint layers; /* LAYER_BITs in force, as the cells report them */
 	uint64_t hash_seed; /* secret: keeps hostile keys from colliding */
 };
 
@@ -33,6 +36,9 @@ struct exchange {
 	struct job_client client;
 	const char *request_id;
 };
+
+/* Lets go of what the last request brought, but for EXCHANGE_KEEP_BYTES of each buffer. */
+void exchange_forget(struct exchange *exchange);
 
 /*
  * Sends exchange->answer with the headers that every answer has. extra_headers: further lines, each

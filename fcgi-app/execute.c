@@ -34,6 +34,15 @@ static bool is_json_type(const char *type)
 	return true;
 }
 
+/* What the client declared, which nginx has counted; without a number as much as there may be. */
+static size_t declared_length(const struct exchange *exchange)
+{
+	const char *text = fcgi_parameter(exchange->fcgi, "CONTENT_LENGTH");
+	unsigned long long length = *text ? strtoull(text, NULL, 10) : BODY_MAX_BYTES;
+
+	return length < BODY_MAX_BYTES ? (size_t)length : BODY_MAX_BYTES;
+}
+
 /* Returns whether the body came and is of a kind that is read here; else it was refused. */
 static bool read_body(struct exchange *exchange)
 {
@@ -53,7 +62,9 @@ static bool read_body(struct exchange *exchange)
 			"Content-Type must be application/json, in UTF-8", NULL, "");
 		return false;
 	}
-	exchange->body.cap = BODY_MAX_BYTES;
+	exchange->body.cap = declared_length(exchange) + 1; /* no cap is no cap at all */
+	if (exchange->body.cap > BODY_MAX_BYTES)
+		exchange->body.cap = BODY_MAX_BYTES;
 	r = fcgi_read_body(fcgi, &exchange->body);
 	if (r == -EMSGSIZE)
 		exchange_refuse(exchange, REFUSAL_PAYLOAD_TOO_LARGE, "Body is over the limit of 20 MiB",
@@ -154,7 +165,7 @@ static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t 
 }
 
 /* A script runs at most once; a job that was lost before its script began may go elsewhere. */
-void execute_handle(struct exchange *exchange)
+static void handle_held(struct exchange *exchange)
 {
 	struct answer_run run;
 	uint64_t begun_us = clock_now_us();
@@ -177,4 +188,21 @@ void execute_handle(struct exchange *exchange)
 			strerror(-r));
 		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
 	}
+}
+
+void execute_handle(struct exchange *exchange)
+{
+	struct holdings *holdings = &exchange->dispatcher->holdings;
+	size_t bytes = holdings_of_body(declared_length(exchange));
+
+	if (!holdings_take(holdings, bytes)) {
+		fcgi_skip_body(exchange->fcgi);
+		exchange_refuse(exchange, REFUSAL_OVERLOADED,
+			"The requests at hand are too large to take one more", NULL,
+			"Retry-After: 1\r\n");
+		return;
+	}
+	handle_held(exchange);
+	exchange_forget(exchange);
+	holdings_give(holdings, bytes);
 }

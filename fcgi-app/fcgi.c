@@ -79,6 +79,14 @@ int fcgi_read_body(struct fcgi *fcgi, struct buffer *body)
 	return 0;
 }
 
+void fcgi_skip_body(struct fcgi *fcgi)
+{
+	char data[16 * 1024];
+
+	while (FCGX_GetStr(data, sizeof(data), fcgi->request.in) > 0)
+		;
+}
+
 int fcgi_connection(const struct fcgi *fcgi)
 {
 	return fcgi->request.ipcFd;

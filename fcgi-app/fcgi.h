@@ -39,6 +39,9 @@ const char *fcgi_parameter(const struct fcgi *fcgi, const char *name);
  */
 int fcgi_read_body(struct fcgi *fcgi, struct buffer *body);
 
+/* Reads the body to its end and forgets it, for nginx gets an answer only to all that it sent. */
+void fcgi_skip_body(struct fcgi *fcgi);
+
 /* The connection; it shows POLLRDHUP when the client has gone. */
 int fcgi_connection(const struct fcgi *fcgi);
 

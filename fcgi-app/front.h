@@ -7,6 +7,7 @@
 
 #include "fcgi-app/config.h"
 #include "fcgi-app/library_sets.h"
+#include "sandbox/arrangement.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,36 +17,52 @@ struct front_setup {
 	const struct config *config;
 	const struct library_sets *sets;
 	size_t cells;
-	bool ranged;
+	const struct arrangement *arrangement;
 	bool memory_cgroup, pids_cgroup; /* what control groups limit */
 	int control; /* SOCK_SEQPACKET to the master; becomes the front's */
 	int proc; /* procfs of the service's PID namespace; closed once the front is confined */
+	int policy; /* text of its system-call policy; closed likewise */
 	int execute_listener, control_listener; /* of the dispatcher; -1 otherwise */
-	const struct run_job *job; /* of `vivarium run`; NULL otherwise */
+	const void *job; /* what a front other than the dispatcher is given; its own to know */
 };
 
 enum front_order_type {
 	FRONT_ORDER_LANE = 1, /* with one descriptor: the lane of cell `cell` */
 	FRONT_ORDER_DRAIN, /* take no more requests, finish the ones at hand, exit */
+	FRONT_ORDER_PING, /* answer with FRONT_REPORT_ALIVE */
+	FRONT_ORDER_LAYERS, /* `layers` are in force in every cell */
 };
 
 /* Master to front. */
 struct front_order {
 	uint32_t type; /* enum front_order_type */
 	uint32_t cell;
+	uint32_t layers; /* LAYER_BITs */
 };
 
-/* Front to master: it takes requests. */
+enum front_report_type {
+	FRONT_REPORT_READY = 1, /* it takes requests */
+	FRONT_REPORT_ALIVE, /* to a ping */
+};
+
+/* Front to master. */
 struct front_report {
-	uint32_t is_ready;
+	uint32_t type; /* enum front_report_type */
 };
 
 /*
  * Confines the calling process for good: an empty root and no network, in user, mount, IPC, UTS
- * and network namespaces of its own, as the dispatcher's id, without any capability. The PID
- * namespace is the master's to make. Returns 0 or a negative errno.
+ * and network namespaces of its own as far as the arrangement has them, as the dispatcher's id,
+ * without any capability, with at most memory_bytes of private memory, under its own filter. The PID namespace is the master's to make.
+ * Threads are to be started afterwards. Returns 0 or a negative errno.
  */
-int front_confine(const struct front_setup *setup, struct err *err);
+int front_confine(const struct front_setup *setup, uint64_t memory_bytes, struct err *err);
+
+/*
+ * For a front with one cell: says that it is ready and waits for the cell's lane, which becomes the
+ * caller's. Returns 0, or -EPIPE when the master is gone.
+ */
+int front_wait_for_lane(const struct front_setup *setup, int *lane);
 
 /* The dispatcher. Returns its exit code. */
 int dispatcher_main(const struct front_setup *setup);

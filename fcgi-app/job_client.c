@@ -213,6 +213,19 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 	}
 }
 
+int job_client_await_ready(int lane, struct frame_reader *reader)
+{
+	struct frame frame;
+	int r;
+
+	do {
+		r = frame_reader_wait(reader, lane, &frame);
+		if (r <= 0)
+			return r ? r : -EPIPE;
+	} while (frame.type != FRAME_READY);
+	return 0;
+}
+
 void job_client_reset(struct job_client *client)
 {
 	buffer_reset(&client->out, KEEP_BYTES);

@@ -24,6 +24,9 @@ struct job_client {
 int job_client_run(struct job_client *client, int lane, struct frame_reader *reader, int client_fd,
 	const struct request *request, struct answer_run *run);
 
+/* Reads the lane until its cell takes a job. Returns 0 or a negative errno. */
+int job_client_await_ready(int lane, struct frame_reader *reader);
+
 /* Ends the life of the last answer's texts; keeps small buffers for the next job. */
 void job_client_reset(struct job_client *client);
 void job_client_free(struct job_client *client);

@@ -2,7 +2,9 @@
 
 #include "sandbox/identity.h"
 #include "sandbox/log.h"
+#include "sandbox/probe.h"
 #include "sandbox/scope.h"
+#include "sandbox/work_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,11 +24,6 @@ enum {
 	BACKLOG = 4096,
 	DESCRIPTORS_WANTED = 65536,
 	DESCRIPTORS_LEAST = 4096,
-	/*
-	 * Host ids given to instances: far above those of users, and of the ranges that
-	 * /etc/subuid and systemd-nspawn give out (up to 1879048191).
-	 */
-	HOST_ID_FIRST = 1900000000,
 	INSTANCES_MAX = 1000,
 };
 
@@ -109,6 +106,10 @@ static int open_files(struct master_setup *setup, struct err *err)
 	if (!r)
 		r = open_file(config->seccomp_policy, O_RDONLY, &setup->policy, err);
 	if (!r)
+		r = open_file(config->dispatcher_policy, O_RDONLY, &setup->dispatcher_policy, err);
+	if (!r)
+		r = open_file(config->worker_policy, O_RDONLY, &setup->worker_policy, err);
+	if (!r)
 		r = open_file(config->harness_dir, O_RDONLY | O_DIRECTORY, &setup->harness, err);
 	return r;
 }
@@ -148,7 +149,7 @@ static int take_id_range(uint32_t *host_base, struct err *err)
 		if (bind(fd, (const struct sockaddr *)&address,
 			    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) ==
 			0) {
-			*host_base = HOST_ID_FIRST + i * IDENTITY_RANGE;
+			*host_base = IDENTITY_HOST_FIRST + i * IDENTITY_RANGE;
 			return fd; /* open for as long as this process lives */
 		}
 		close(fd);
@@ -177,15 +178,76 @@ static int pass_signals(pid_t master, const sigset_t *signals, int failure_code)
 	}
 }
 
-/* A parent that asked to be outlived by nobody (setpriv --pdeathsig): new credentials clear that. */
-static int enter_service(uint32_t host_base, uint32_t *range, struct err *err)
+/* --- what is to be had here ---------------------------------------------------------------- */
+
+static void say_missing(const struct probe_row *rows, uint32_t missing)
 {
+	size_t i;
+
+	for (i = 0; i < LAYER_COUNT; i++) {
+		if (LAYER_HAS(missing, i) && rows[i].title)
+			log_line("launcher", "missing: %s (%s): %s. Cure: %s", layer_name((enum layer)i),
+				rows[i].title, rows[i].err.text, rows[i].cure);
+	}
+}
+
+/* Decides on the layers; a required one that is missing is said with its cure. */
+static int arrange(struct master_setup *setup, struct err *err)
+{
+	struct probe_row rows[LAYER_COUNT] = {0};
+	uint32_t found = probe_layers_quickly(rows), *layers = &setup->arrangement.layers;
+	int r = layers_plan((enum isolation)setup->config->isolation, found, layers, err);
+
+	if (r < 0 || !setup->quiet)
+		say_missing(rows, layers_missing(r < 0 ? found : *layers));
+	return r;
+}
+
+static int add_work_dirs(const struct master_setup *setup, struct err *err)
+{
+	const struct arrangement *arrangement = &setup->arrangement;
+	size_t cells = setup->workers * setup->cells_per_worker, i;
+	char name[24];
+	uint32_t id = arrangement_id(arrangement, IDENTITY_TEMPLATE), own;
+	int r = work_dir_add(arrangement->work, "template", id, err);
+
+	for (i = 0; !r && i < cells; i++) {
+		snprintf(name, sizeof(name), "%zu", i);
+		id = arrangement_id(arrangement, IDENTITY_CELL_FIRST + (uint32_t)i);
+		own = arrangement_execution_id(arrangement, id);
+		r = work_dir_add(arrangement->work, name, own ? own : id, err);
+	}
+	return r;
+}
+
+static int make_work_dirs(struct master_setup *setup, struct err *err)
+{
+	struct arrangement *arrangement = &setup->arrangement;
+	int r;
+
+	if (LAYER_HAS(arrangement->layers, LAYER_MOUNT))
+		return 0;
+	r = work_dir_begin(arrangement->work, sizeof(arrangement->work), err);
+	if (r < 0) {
+		*arrangement->work = '\0';
+		return r;
+	}
+	return add_work_dirs(setup, err);
+}
+
+/* A parent that asked to be outlived by nobody (setpriv --pdeathsig): new credentials clear that. */
+static int enter_user_namespace(uint32_t host_base, struct arrangement *arrangement,
+	struct err *err)
+{
+	bool has_procfs = LAYER_HAS(arrangement->layers, LAYER_PROCFS);
+	int flags = arrangement_flags(arrangement, CLONE_NEWNS), death_signal = 0, r;
 	pid_t parent = getppid();
-	int death_signal = 0, r;
+	uint32_t range;
 
 	if (prctl(PR_GET_PDEATHSIG, &death_signal) < 0)
 		return err_set(err, errno, "get the parent-death signal");
-	r = identity_enter_service(CLONE_NEWNS | CLONE_NEWPID, host_base, range, err);
+	r = identity_enter_service(flags | (has_procfs ? CLONE_NEWPID : 0), host_base, &range, err);
+	arrangement->ranged = range > 1;
 	if (r < 0 || !death_signal)
 		return r;
 	if (prctl(PR_SET_PDEATHSIG, death_signal) < 0)
@@ -208,24 +270,24 @@ static int make_cgroup(struct master_setup *setup, struct err *err)
 	return 0;
 }
 
-int launch(struct master_setup *setup, struct err *err)
+/* Without user namespaces root gives away ids as they are, and an ordinary user has the one. */
+static int enter_service(uint32_t host_base, struct arrangement *arrangement, struct err *err)
 {
-	uint32_t host_base = 0, range;
+	if (LAYER_HAS(arrangement->layers, LAYER_USER))
+		return enter_user_namespace(host_base, arrangement, err);
+	arrangement->ranged = LAYER_HAS(arrangement->layers, LAYER_OWN_UID);
+	arrangement->id_base = identity_plain_base();
+	if (arrangement->id_base == IDENTITY_HOST_FIRST)
+		arrangement->id_base = host_base;
+	return 0;
+}
+
+/* Forks the master and waits for its end. Returns the exit code or a negative errno. */
+static int start_master(const struct master_setup *setup, struct err *err)
+{
 	sigset_t signals;
 	pid_t master;
-	int r = open_files(setup, err);
 
-	if (!r)
-		r = raise_descriptors(err);
-	if (!r)
-		r = make_cgroup(setup, err);
-	if (!r && geteuid() == 0)
-		r = take_id_range(&host_base, err);
-	if (r >= 0)
-		r = enter_service(host_base, &range, err);
-	if (r < 0)
-		return r;
-	setup->ranged = range > 1;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
@@ -243,4 +305,28 @@ int launch(struct master_setup *setup, struct err *err)
 	if (setup->ready >= 0)
 		close(setup->ready);
 	return pass_signals(master, &signals, setup->failure_code);
+}
+
+int launch(struct master_setup *setup, struct err *err)
+{
+	uint32_t host_base = 0;
+	int r = open_files(setup, err);
+
+	if (!r)
+		r = raise_descriptors(err);
+	if (!r)
+		r = arrange(setup, err);
+	if (!r)
+		r = make_cgroup(setup, err);
+	if (!r && geteuid() == 0)
+		r = take_id_range(&host_base, err);
+	if (r >= 0)
+		r = enter_service(host_base, &setup->arrangement, err);
+	if (!r)
+		r = make_work_dirs(setup, err);
+	if (!r)
+		r = start_master(setup, err);
+	if (*setup->arrangement.work)
+		work_dir_end(setup->arrangement.work);
+	return r;
 }

@@ -1,4 +1,5 @@
 /* The command `vivarium`: which of its faces is asked for, and the configuration for it. */
+#include "fcgi-app/check_command.h"
 #include "fcgi-app/config.h"
 #include "fcgi-app/launch.h"
 #include "fcgi-app/run_command.h"
@@ -20,6 +21,7 @@ enum {
 	EXIT_USAGE = 2,
 	EXIT_RUN_INTERNAL = 125,
 	POLICY_MAX_BYTES = 1 << 20,
+	ATTACKS_MAX_BYTES = 1 << 20,
 };
 
 static const char help[] =
@@ -40,6 +42,10 @@ static const char help[] =
 	"      JSON, or else a string. FILE is put into the working directory as PATH, or becomes\n"
 	"      the script's standard input (\"-\": our own). Exit status: 0 a value, 1 the script\n"
 	"      failed, 124 out of time, 125 Vivarium failed, 2 wrong usage\n"
+	"  vivarium check [--config FILE] [--set KEY=VALUE]... [--json]\n"
+	"      try every layer of isolation on this machine, say what is missing and its cure; then\n"
+	"      attack the jail as it is configured. Exit status: 0 all is well, 1 something is\n"
+	"      missing or an attack came through, 125 Vivarium failed, 2 wrong usage\n"
 	"  vivarium --check-config [--config FILE] [--set KEY=VALUE]...\n"
 	"      check the configuration and print what is in force\n"
 	"  vivarium --version | --help\n";
@@ -81,6 +87,10 @@ enum option_code {
 static const struct option common_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
 	{"set", required_argument, NULL, OPTION_SET},
 	{"ready-fd", required_argument, NULL, OPTION_READY_FD}, {NULL, 0, NULL, 0}};
+
+static const struct option check_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
+	{"set", required_argument, NULL, OPTION_SET}, {"json", no_argument, NULL, OPTION_JSON},
+	{NULL, 0, NULL, 0}};
 
 static const struct option run_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
 	{"set", required_argument, NULL, OPTION_SET},
@@ -313,6 +323,66 @@ static int run(int argc, char **argv)
 	return r < 0 ? EXIT_RUN_INTERNAL : r;
 }
 
+static int read_attacks(const struct config *config, struct buffer *attacks, struct err *err)
+{
+	char path[CONFIG_TEXT_BYTES + 16];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/attacks.py", config->harness_dir);
+	r = text_file_read(path, ATTACKS_MAX_BYTES, attacks, err);
+	if (!r && buffer_append(attacks, "", 1) < 0) /* searched as a string, and sent without */
+		r = err_set(err, ENOMEM, "read %s", path);
+	attacks->length -= !r;
+	return r;
+}
+
+static int check(int argc, char **argv)
+{
+	struct options options = {.ready = -1};
+	struct check_job job = {0};
+	struct library_sets sets;
+	struct err err = {0};
+	struct master_setup setup = {.config = &options.config,
+		.sets = &sets,
+		.workers = 1,
+		.cells_per_worker = 1,
+		.template_trees = 1,
+		.quiet = true,
+		.execute_listener = -1,
+		.control_listener = -1,
+		.ready = -1,
+		.front_name = "check",
+		.front = check_command_front,
+		.job = &job,
+		.failure_code = EXIT_RUN_INTERNAL,
+		.front_is_all = true};
+	int r = parse_options(&options, argc, argv, check_options);
+
+	if (r)
+		return r;
+	if (optind < argc)
+		return complain(argv[0], "check takes no arguments; see vivarium --help");
+	job.json = options.run.json;
+	r = library_sets_parse(options.config.library_sets, &sets, &err);
+	if (!r)
+		r = read_attacks(&options.config, &job.attacks, &err);
+	if (r < 0)
+		return complain(argv[0], err.text);
+	sets.count = 1;
+	if (!check_command_layers(&options.config, job.json)) {
+		if (job.json)
+			check_command_close("what isolation asks for is not there");
+		return 1;
+	}
+	r = launch(&setup, &err);
+	if (r < 0) {
+		fprintf(stderr, "vivarium: %s\n", err.text);
+		if (job.json)
+			check_command_close(err.text);
+	}
+	return r < 0 ? EXIT_RUN_INTERNAL : r;
+}
+
 /*
  * Reads the policy as a template will, up to what only libseccomp knows, and tells its size. One
  * that is not there does not make the configuration wrong; whoever starts with it is told.
@@ -374,7 +444,7 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(int, char **);
-	} commands[] = {{"serve", serve}, {"run", run}, {"--check-config", check_config},
+	} commands[] = {{"serve", serve}, {"run", run}, {"check", check}, {"--check-config", check_config},
 		{"--version", show_version}, {"--help", show_help}};
 	size_t i;
 

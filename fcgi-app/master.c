@@ -12,32 +12,40 @@
  *   execution   a verdict
  *   launcher    the master is killed by its parent-death signal
  *   nginx       whoever started it says so
+ *
+ * A dispatcher or worker that leaves a ping unanswered for too long, or sends what is no report, is
+ * killed; then its row holds.
  */
 #include "fcgi-app/master.h"
 
 #include "fcgi-app/start.h"
 #include "fcgi-app/template_trees.h"
 #include "sandbox/clock.h"
+#include "sandbox/identity.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/scope.h"
+#include "sandbox/tree.h"
 #include "sandbox/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum {
 	WORKERS_MAX = 64,
 	START_MAX_US = 120 * 1000 * 1000,
+	END_MAX_US = 3 * 1000 * 1000, /* for the children to go, where the kernel does not end them */
 	MAPPED_LEAST_BYTES = 256 * 1024, /* what malloc asks the kernel for by itself */
 };
 
@@ -48,9 +56,11 @@ struct master {
 	struct template_trees trees;
 	struct child front, worker[WORKERS_MAX];
 	bool up[WORKERS_MAX * WORKER_CELLS_MAX];
+	uint32_t layers; /* LAYER_BITs in force in every cell that ever came up */
 	size_t cells_up;
-	bool workers_started, front_ready, serving, draining;
+	bool any_layers, workers_started, front_ready, serving, draining;
 	uint64_t drain_until_us;
+	uint64_t checked_us; /* when pulses were felt last */
 	int exit_code; /* -1: go on */
 };
 
@@ -72,6 +82,11 @@ static void end_in_failure(struct master *master)
 
 /* --- lanes --------------------------------------------------------------------------------- */
 
+static void tell_front(struct master *master, const struct front_order *order, const int *fd)
+{
+	child_tell(&master->front, master->setup->front_name, order, sizeof(*order), fd);
+}
+
 /* A worker or front that is just dying fails to take its end; its successor gets another. */
 static void connect_cell(struct master *master, size_t cell)
 {
@@ -79,12 +94,13 @@ static void connect_cell(struct master *master, size_t cell)
 	struct worker_order to_worker = {
 		.type = WORKER_ORDER_LANE, .index = (uint32_t)(cell % per_worker)};
 	struct front_order to_front = {.type = FRONT_ORDER_LANE, .cell = (uint32_t)cell};
-	int worker = master->worker[cell / per_worker].control, pair[2];
+	struct child *worker = &master->worker[cell / per_worker];
+	int pair[2];
 
-	if (worker < 0 || master->front.control < 0 || message_pair(SOCK_STREAM, pair) < 0)
+	if (worker->control < 0 || master->front.control < 0 || message_pair(SOCK_STREAM, pair) < 0)
 		return;
-	message_send(worker, &to_worker, sizeof(to_worker), &pair[0], 1);
-	message_send(master->front.control, &to_front, sizeof(to_front), &pair[1], 1);
+	child_tell(worker, "a worker", &to_worker, sizeof(to_worker), &pair[0]);
+	tell_front(master, &to_front, &pair[1]);
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -211,28 +227,56 @@ static void handle_templates(struct master *master, const struct pollfd *watched
 
 static void begin_serving(struct master *master)
 {
+	char layers[160], text[192];
+
 	if (master->serving || !master->front_ready || master->cells_up < cell_count(master))
 		return;
+	layers_print(master->layers, layers, sizeof(layers));
+	snprintf(text, sizeof(text), "layers in force: %s", layers);
+	start_tell(&master->base, text);
 	start_tell(&master->base, "all cells stand: serving");
 	master->serving = true;
 	if (master->setup->ready >= 0 && write(master->setup->ready, "\n", 1) == 1)
 		close(master->setup->ready);
 }
 
+static void tell_layers(struct master *master)
+{
+	const struct front_order order = {.type = FRONT_ORDER_LAYERS, .layers = master->layers};
+
+	tell_front(master, &order, NULL);
+}
+
+/* What one cell lacks, the service lacks. */
+static void note_layers(struct master *master, uint32_t layers)
+{
+	uint32_t before = master->layers;
+
+	layers |= master->setup->arrangement.layers & LAYER_BIT(LAYER_PROCFS);
+	master->layers = master->any_layers ? before & layers : layers;
+	master->any_layers = true;
+	if (master->layers != before)
+		tell_layers(master);
+}
+
 static void handle_worker(struct master *master, size_t number)
 {
 	struct worker_report report;
-	size_t none = 0;
+	struct child *worker = &master->worker[number];
 
-	if (message_receive(master->worker[number].control, &report, sizeof(report), NULL,
-		    &none) != 1 ||
-		report.cell >= cell_count(master)) {
-		fd_close(&master->worker[number].control);
+	if (!child_hear(worker, "a worker", &report, sizeof(report)))
+		return;
+	if (report.type == WORKER_REPORT_ALIVE)
+		return;
+	if (report.type != WORKER_REPORT_CELL || report.cell >= cell_count(master)) {
+		child_put_down(worker, "a worker", "sent what is no report");
 		return;
 	}
 	report.text[sizeof(report.text) - 1] = '\0';
 	master->cells_up += (size_t)(report.is_up != 0) - (size_t)master->up[report.cell];
 	master->up[report.cell] = report.is_up != 0;
+	if (report.is_up)
+		note_layers(master, report.layers);
 	if (!report.is_up && !master->draining)
 		log_line("master", "cell %u is down: %s", report.cell, report.text);
 	if (!report.is_up && !master->serving) {
@@ -245,14 +289,49 @@ static void handle_worker(struct master *master, size_t number)
 static void handle_front(struct master *master)
 {
 	struct front_report report;
-	size_t none = 0;
 
-	if (message_receive(master->front.control, &report, sizeof(report), NULL, &none) != 1) {
-		fd_close(&master->front.control);
+	if (!child_hear(&master->front, master->setup->front_name, &report, sizeof(report)))
+		return;
+	if (report.type == FRONT_REPORT_READY) {
+		master->front_ready = true;
+		tell_layers(master);
+	}
+	begin_serving(master);
+}
+
+/* --- children that are wedged -------------------------------------------------------------- */
+
+static void forgive(struct master *master)
+{
+	size_t i;
+
+	master->front.asked_us = 0;
+	for (i = 0; i < master->setup->workers; i++)
+		master->worker[i].asked_us = 0;
+}
+
+static void check_pulses(struct master *master)
+{
+	const struct front_order to_front = {.type = FRONT_ORDER_PING};
+	const struct worker_order to_worker = {.type = WORKER_ORDER_PING};
+	uint64_t now = clock_now_us(), since_us = now - master->checked_us;
+	char name[32];
+	size_t i;
+
+	master->checked_us = now;
+	if (!master->serving)
+		return;
+	if (since_us > master->setup->config->wedged_after_ms * UINT64_C(1000) / 2) {
+		forgive(master); /* we were stopped ourselves, and they perhaps with us */
 		return;
 	}
-	master->front_ready = report.is_ready != 0;
-	begin_serving(master);
+	if (!master->setup->front_is_all)
+		child_check_pulse(&master->front, master->setup->front_name, &to_front,
+			sizeof(to_front));
+	for (i = 0; i < master->setup->workers; i++) {
+		snprintf(name, sizeof(name), "worker %zu", i);
+		child_check_pulse(&master->worker[i], name, &to_worker, sizeof(to_worker));
+	}
 }
 
 /* --- the loop ------------------------------------------------------------------------------ */
@@ -268,7 +347,7 @@ static void drain(struct master *master)
 	master->draining = true;
 	master->drain_until_us =
 		clock_now_us() + master->setup->config->drain_timeout_ms * UINT64_C(1000);
-	message_send(master->front.control, &order, sizeof(order), NULL, 0);
+	tell_front(master, &order, NULL);
 }
 
 static void handle_signals(struct master *master)
@@ -300,10 +379,13 @@ static bool may_replace_templates(const struct master *master)
 static int next_timeout(const struct master *master)
 {
 	uint64_t now = clock_now_us(), first = now + 60 * UINT64_C(1000000);
+	uint64_t patience_us = master->setup->config->wedged_after_ms * UINT64_C(1000);
 	size_t i;
 
 	if (!master->serving)
 		consider(&first, master->base.begun_us + START_MAX_US);
+	else
+		consider(&first, now + patience_us / CHILD_PINGS);
 	consider(&first, master->drain_until_us);
 	consider(&first, template_trees_next_time(&master->trees, may_replace_templates(master)));
 	consider(&first, master->front.retry_us);
@@ -323,6 +405,7 @@ static void check_time(struct master *master)
 	}
 	if (master->draining && now >= master->drain_until_us)
 		end(master, 0);
+	check_pulses(master);
 	template_trees_check_time(&master->trees, now, may_replace_templates(master));
 	restart_due(master);
 }
@@ -352,18 +435,35 @@ static void turn(struct master *master)
 	check_time(master);
 }
 
-/* Only processes, nothing of /proc/sys: workers hold it (proc(5), subset=pid, Linux 5.8). */
-static int mount_proc(struct err *err)
+/* The procfs of the service's own PID namespace; without that, the one that is there. */
+static int open_proc(struct start_base *base, struct err *err)
 {
-	SCOPE_FD context = fsopen("proc", FSOPEN_CLOEXEC);
-	int mount;
+	if (!LAYER_HAS(base->setup->arrangement.layers, LAYER_PROCFS)) {
+		base->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		return base->proc < 0 ? err_set(err, errno, "open /proc") : 0;
+	}
+	base->proc = tree_mount_proc(err);
+	if (base->proc < 0)
+		return base->proc;
+	base->own_pid_namespace = openat(base->proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
+	if (base->own_pid_namespace < 0)
+		return err_set(err, errno, "open one's own PID namespace");
+	return 0;
+}
 
-	if (context < 0 || fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
-		fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return err_set(err, errno,
-			"make a procfs (is /proc of this machine or container masked?)");
-	mount = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
-	return mount < 0 ? err_set(err, errno, "mount a procfs") : mount;
+/* What a master that is not process 1, or is root outside of a user namespace, does about that. */
+static int settle(struct master *master, struct err *err)
+{
+	const struct arrangement *arrangement = &master->setup->arrangement;
+	uint64_t keep = CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETGID) | CAPABILITY(CAP_SETPCAP) |
+			CAPABILITY(CAP_KILL);
+	int r = open_proc(&master->base, err);
+
+	if (!r && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		r = err_set(err, errno, "become the reaper of orphans");
+	if (!r && !LAYER_HAS(arrangement->layers, LAYER_USER))
+		r = identity_keep_capabilities(arrangement->ranged ? keep : 0, err);
+	return r;
 }
 
 static int begin(struct master *master, struct err *err)
@@ -377,25 +477,40 @@ static int begin(struct master *master, struct err *err)
 	(void)mallopt(M_MMAP_THRESHOLD, MAPPED_LEAST_BYTES);
 	master->base.setup = master->setup;
 	master->base.begun_us = clock_now_us();
+	master->base.proc = master->base.own_pid_namespace = -1;
 	master->exit_code = -1;
 	template_trees_init(&master->trees, &master->base, master->worker);
 	child_init(&master->front);
-	for (i = 0; i < WORKERS_MAX; i++)
+	master->front.patience_ms = master->setup->config->wedged_after_ms;
+	for (i = 0; i < WORKERS_MAX; i++) {
 		child_init(&master->worker[i]);
+		master->worker[i].patience_ms = master->setup->config->wedged_after_ms;
+	}
 	sigfillset(&all);
 	if (sigprocmask(SIG_SETMASK, &all, NULL) < 0)
 		return err_set(err, errno, "block signals");
 	master->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (master->signals < 0)
 		return err_set(err, errno, "make a signalfd");
-	master->base.proc = mount_proc(err);
-	if (master->base.proc < 0)
-		return master->base.proc;
-	master->base.own_pid_namespace =
-		openat(master->base.proc, "self/ns/pid", O_RDONLY | O_CLOEXEC);
-	if (master->base.own_pid_namespace < 0)
-		return err_set(err, errno, "open one's own PID namespace");
-	return 0;
+	return settle(master, err);
+}
+
+/*
+ * With a PID namespace around the service the kernel ends what is left. Without, workers that lose
+ * their socket go, their wardens sweep and go, and all of them become our children to be reaped.
+ */
+static void end_children(struct master *master)
+{
+	uint64_t until_us = clock_now_us() + END_MAX_US;
+	const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+	size_t i;
+
+	child_let_go(&master->front);
+	template_trees_let_go(&master->trees);
+	for (i = 0; i < master->setup->workers; i++)
+		fd_close(&master->worker[i].control);
+	while (waitpid(-1, NULL, WNOHANG) >= 0 && clock_now_us() < until_us)
+		nanosleep(&pause, NULL);
 }
 
 int master_main(const struct master_setup *setup)
@@ -419,6 +534,8 @@ int master_main(const struct master_setup *setup)
 	}
 	while (master->exit_code < 0)
 		turn(master);
+	if (!LAYER_HAS(setup->arrangement.layers, LAYER_PROCFS))
+		end_children(master);
 	if (master->draining && !setup->quiet)
 		log_line("master", "drained");
 	return master->exit_code;

@@ -10,16 +10,17 @@ struct master_setup {
 	struct library_sets *sets; /* those not installed get marked */
 	size_t workers, cells_per_worker;
 	size_t template_trees; /* 1 to TEMPLATE_TREES_MAX */
-	bool ranged; /* ids to give away */
+	struct arrangement arrangement;
 	struct cgroup cgroup; /* of the service; its leaves are numbered like the cells */
 	bool quiet; /* no start-up lines */
 	int program; /* the template's program (O_PATH) */
 	int policy, harness; /* file and directory, opened by whoever could read them */
+	int dispatcher_policy, worker_policy; /* files, likewise */
 	int execute_listener, control_listener; /* -1: none */
 	int ready; /* gets a newline when the service serves, then is closed; -1: none */
 	const char *front_name;
 	int (*front)(const struct front_setup *); /* what stands at the other end of the lanes */
-	const struct run_job *job; /* for the front of `vivarium run` */
+	const void *job; /* for a front other than the dispatcher */
 	int failure_code; /* exit code for a service that could not do its work */
 	bool front_is_all; /* when the front ends, so does the service, with its exit code */
 };

@@ -3,23 +3,29 @@
 #include "fcgi-app/json_out.h"
 #include "fcgi-app/version.h"
 
-static void put_isolation(struct json_out *out, const struct front_setup *setup)
+static void put_layer(struct json_out *out, uint32_t layers, enum layer layer)
 {
-	/* Every layer that is true here was set up, or the service would not have started. */
-	const struct {
-		const char *name;
-		bool on;
-	} layers[] = {{"user", true}, {"pid", true}, {"mount", true}, {"network", true},
-		{"ipc", true}, {"uts", true}, {"cgroup", true}, {"seccomp", true},
-		{"capabilities", true}, {"no_new_privs", true}, {"rlimits", true},
-		{"memory_cgroup", setup->memory_cgroup}, {"pids_cgroup", setup->pids_cgroup}};
-	size_t i;
+	json_out_key(out, layer_name(layer));
+	json_out_bool(out, LAYER_HAS(layers, layer));
+}
+
+/* What the cells' own processes report; what may stand in for it only where it may be missing. */
+static void put_isolation(struct json_out *out, const struct dispatcher *dispatcher)
+{
+	uint32_t layers = atomic_load(&dispatcher->layers);
+	int layer;
 
 	json_out_key(out, "isolation");
 	json_out_begin(out, '{');
-	for (i = 0; i < sizeof(layers) / sizeof(layers[0]); i++) {
-		json_out_key(out, layers[i].name);
-		json_out_bool(out, layers[i].on);
+	for (layer = LAYER_USER; layer <= LAYER_RLIMITS; layer++)
+		put_layer(out, layers, (enum layer)layer);
+	json_out_key(out, "memory_cgroup");
+	json_out_bool(out, dispatcher->setup->memory_cgroup);
+	json_out_key(out, "pids_cgroup");
+	json_out_bool(out, dispatcher->setup->pids_cgroup);
+	if (dispatcher->setup->config->isolation != ISOLATION_FULL) {
+		put_layer(out, layers, LAYER_OWN_UID);
+		put_layer(out, layers, LAYER_LANDLOCK);
 	}
 	json_out_end(out, '}');
 }
@@ -65,7 +71,7 @@ void pages_handle_health(struct exchange *exchange)
 	put_pair(&out, "queue", "waiting", counts.waiting, "capacity", counts.capacity);
 	put_pair(&out, "parked", "hits", atomic_load(&dispatcher->parked_hits), "misses",
 		atomic_load(&dispatcher->parked_misses));
-	put_isolation(&out, dispatcher->setup);
+	put_isolation(&out, dispatcher);
 	json_out_key(&out, "nsjail_config_exists"); /* clients of an earlier service look for it */
 	json_out_bool(&out, true);
 	json_out_end(&out, '}');

@@ -3,17 +3,15 @@
 #include "fcgi-app/answer.h"
 #include "fcgi-app/job_client.h"
 #include "sandbox/log.h"
-#include "sandbox/message.h"
 #include "sandbox/refusal.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
 	ANSWER_MAX_BYTES = 8 << 20,
+	MEMORY_BYTES = 512 << 20, /* one job, one answer, and copies of both while they grow */
 };
 
 static void write_all(int fd, const char *data, size_t length)
@@ -68,59 +66,37 @@ static void print_failure(const struct answer_run *run)
 	write_all(STDERR_FILENO, "vivarium: ", 10);
 	write_all(STDERR_FILENO, line.data, line.length);
 	write_all(STDERR_FILENO, "\n", 1);
-	if (run->verdict.has_refused)
-		dprintf(STDERR_FILENO, "vivarium: system call %s was refused: %s\n",
-			refusal_name(run->verdict.refused),
-			refusal_meaning(run->verdict.refused));
-}
-
-static int wait_for_lane(const struct front_setup *setup, int *lane)
-{
-	const struct front_report report = {.is_ready = 1};
-	struct front_order order;
-	size_t count = 1;
-	int r = message_send(setup->control, &report, sizeof(report), NULL, 0);
-
-	if (!r)
-		r = message_receive(setup->control, &order, sizeof(order), lane, &count);
-	return r == 1 && count == 1 ? 0 : -EPIPE;
-}
-
-static int wait_until_ready(int lane, struct frame_reader *reader)
-{
-	struct frame frame;
-	int r;
-
-	do {
-		r = frame_reader_wait(reader, lane, &frame);
-		if (r <= 0)
-			return r ? r : -EPIPE;
-	} while (frame.type != FRAME_READY);
-	return 0;
+	if (!run->verdict.has_refused)
+		return;
+	/* not dprintf, which would ask of the kernel what the filter refuses */
+	snprintf(text, sizeof(text), "vivarium: system call %s was refused: %s\n",
+		refusal_name(run->verdict.refused), refusal_meaning(run->verdict.refused));
+	write_all(STDERR_FILENO, text, strlen(text));
 }
 
 int run_command_front(const struct front_setup *setup)
 {
 	struct frame_reader reader = {.in = {.cap = ANSWER_MAX_BYTES}};
 	struct job_client client = {0};
-	struct answer_run run = {.request = &setup->job->request, .request_id = "run"};
+	const struct run_job *job = setup->job;
+	struct answer_run run = {.request = &job->request, .request_id = "run"};
 	struct err err = {0};
-	int lane = -1, r = front_confine(setup, &err);
+	int lane = -1, r = front_confine(setup, MEMORY_BYTES, &err);
 
 	if (r < 0) {
 		log_line("run", "%s", err.text);
 		return 125;
 	}
-	r = wait_for_lane(setup, &lane);
+	r = front_wait_for_lane(setup, &lane);
 	if (!r)
-		r = wait_until_ready(lane, &reader);
+		r = job_client_await_ready(lane, &reader);
 	if (!r)
-		r = job_client_run(&client, lane, &reader, -1, &setup->job->request, &run);
+		r = job_client_run(&client, lane, &reader, -1, &job->request, &run);
 	if (r < 0) {
 		log_line("run", "the worker is gone: %s", strerror(-r));
 		return 125;
 	}
-	if (setup->job->whole_answer) {
+	if (job->whole_answer) {
 		print_answer(&run);
 	} else {
 		print_parts(&run);

@@ -9,15 +9,17 @@ static void run_front(const void *context, int control)
 	const struct front_setup front = {.config = setup->config,
 		.sets = setup->sets,
 		.cells = setup->workers * setup->cells_per_worker,
-		.ranged = setup->ranged,
+		.arrangement = &setup->arrangement,
 		.control = control,
 		.proc = base->proc,
+		.policy = setup->dispatcher_policy,
 		.execute_listener = setup->execute_listener,
 		.control_listener = setup->control_listener,
 		.memory_cgroup = setup->cgroup.memory,
 		.pids_cgroup = setup->cgroup.pids,
 		.job = setup->job};
-	const int keep[] = {control, base->proc, setup->execute_listener, setup->control_listener};
+	const int keep[] = {control, base->proc, setup->dispatcher_policy, setup->execute_listener,
+		setup->control_listener};
 
 	child_confine_descriptors(setup->front_is_all, keep, sizeof(keep) / sizeof(keep[0]));
 	_exit(setup->front(&front));

@@ -25,8 +25,9 @@ static void exec_template(const void *context, int control)
 	const struct template_context *template = context;
 	const struct master_setup *setup = template->base->setup;
 	const struct library_sets *sets = setup->sets;
-	const char *arguments[WORKER_SETS_MAX + 4] = {"vivarium-template",
-		setup->ranged ? "ranged" : "single", template->in_turn ? "in-turn" : "at-once"};
+	char arrangement[ARRANGEMENT_TEXT_BYTES];
+	const char *arguments[WORKER_SETS_MAX + 4] = {
+		"vivarium-template", arrangement, template->in_turn ? "in-turn" : "at-once"};
 	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
 	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
 	/* symbols bound once, before all forks, and not by every execution; scripts do not see it
@@ -34,6 +35,7 @@ static void exec_template(const void *context, int control)
 	const char *environment[] = {"LD_BIND_NOW=1", NULL};
 	sigset_t none;
 
+	arrangement_print(&setup->arrangement, arrangement);
 	from[TEMPLATE_FD_CONTROL] = control;
 	from[TEMPLATE_FD_PROC] = template->base->proc;
 	from[TEMPLATE_FD_POLICY] = setup->policy;

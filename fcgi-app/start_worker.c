@@ -47,22 +47,24 @@ static void run_worker(const void *context, int control)
 		.sets = setup->sets->count,
 		.control = control,
 		.proc = at->base->proc,
-		.ranged = setup->ranged,
+		.policy = setup->worker_policy,
+		.arrangement = &setup->arrangement,
 		.cgroup = &setup->cgroup,
 		.max_executions = (uint32_t)setup->config->cell_executions,
 		.max_age_s = (uint32_t)(setup->config->cell_age_ms / 1000)};
-	int keep[WORKER_SETS_MAX + 2 + WORKER_CELLS_MAX * CGROUP_FILES] = {control, at->base->proc};
+	int keep[WORKER_SETS_MAX + 3 + WORKER_CELLS_MAX * CGROUP_FILES] = {
+		control, at->base->proc, setup->worker_policy};
 	size_t kept, i;
 
 	fill_limits(setup->config, &worker.limits);
 	for (i = 0; i < worker.sets; i++) {
 		worker.set_names[i] = setup->sets->set[i].name;
 		worker.set_parents[i] = setup->sets->set[i].parent_index;
-		worker.requests[i] = keep[2 + i] = at->requests[i];
+		worker.requests[i] = keep[3 + i] = at->requests[i];
 	}
 	for (i = 0; i < worker.cells; i++)
 		worker.cell_sets[i] = first_set(setup->sets, worker.first_cell + i);
-	kept = 2 + worker.sets;
+	kept = 3 + worker.sets;
 	for (i = 0; i < worker.cells && setup->cgroup.leaf; i++) {
 		memcpy(keep + kept, setup->cgroup.leaf[worker.first_cell + i].file,
 			sizeof(setup->cgroup.leaf->file));

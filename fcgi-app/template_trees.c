@@ -51,7 +51,7 @@ static void init_successor(struct template_tree *tree)
 }
 
 void template_trees_init(struct template_trees *trees, const struct start_base *base,
-	const struct child *workers)
+	struct child *workers)
 {
 	struct template_place *place;
 
@@ -130,12 +130,11 @@ static void announce(const struct template_trees *trees, const struct template_p
 			continue;
 		for (set = 0; set < setup_of(trees)->sets->count; set++) {
 			order.index = (uint32_t)set;
-			message_send(trees->workers[i].control, &order, sizeof(order),
-				&place->tree.requests[set], 1);
+			child_tell(&trees->workers[i], "a worker", &order, sizeof(order),
+				&place->tree.requests[set]);
 		}
 		if (renew)
-			message_send(
-				trees->workers[i].control, &renewal, sizeof(renewal), NULL, 0);
+			child_tell(&trees->workers[i], "a worker", &renewal, sizeof(renewal), NULL);
 	}
 }
 
@@ -160,6 +159,18 @@ int template_trees_start(struct template_trees *trees)
 			r = start_place(trees, place);
 	}
 	return r;
+}
+
+void template_trees_let_go(struct template_trees *trees)
+{
+	struct template_place *place;
+
+	FOR_EACH_PLACE(trees, place)
+	{
+		child_let_go(&place->tree.child);
+		child_let_go(&place->next.child);
+		child_let_go(&place->former);
+	}
 }
 
 /* --- replacing ----------------------------------------------------------------------------- */

@@ -34,7 +34,7 @@ struct template_place {
 
 struct template_trees {
 	const struct start_base *base;
-	const struct child *workers; /* as many as the setup says */
+	struct child *workers; /* as many as the setup says */
 	size_t count;
 	struct template_place place[TEMPLATE_TREES_MAX];
 	size_t warm[WORKER_SETS_MAX]; /* trees in which each set was warm at the first start */
@@ -42,10 +42,13 @@ struct template_trees {
 
 /* Makes *trees as many trees as the setup says, none of which runs; both pointers outlive it. */
 void template_trees_init(struct template_trees *trees, const struct start_base *base,
-	const struct child *workers);
+	struct child *workers);
 
 /* Starts all. Returns 0 or a negative errno. */
 int template_trees_start(struct template_trees *trees);
+
+/* Kills all; they have to be reaped all the same. */
+void template_trees_let_go(struct template_trees *trees);
 
 /* For each library set, where a worker's template is asked; stay the trees'. */
 const int *template_trees_requests(const struct template_trees *trees, size_t worker);

@@ -20,7 +20,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The channel moves first; 0, 1 and 2 are then free to be replaced. */
@@ -50,6 +52,27 @@ static int reset_signals(const struct execution_setup *setup, struct err *err)
 	return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? err_set(err, errno, "unblock signals") : 0;
 }
 
+/* Without user namespaces the warden gives its executions an id that cannot reach its own. */
+static int take_own_id(const struct execution_setup *setup, struct err *err)
+{
+	uint32_t id = setup->own_id;
+
+	if (id && (warden_call(SYS_setresgid, id, id, id, 0, 0) < 0 ||
+			  warden_call(SYS_setresuid, id, id, id, 0, 0) < 0))
+		return err_set(err, errno, "become user %u", id);
+	return 0;
+}
+
+/* A PID namespace ends with its process 1; without one, whoever lives on is found by its id. */
+static int die_with_warden(const struct execution_setup *setup, struct err *err)
+{
+	if (LAYER_HAS(setup->arrangement->layers, LAYER_PID))
+		return 0;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return err_set(err, errno, "ask to die with the warden");
+	return 0;
+}
+
 /* Innermost, with no map: everybody in it is 65534, and RLIMIT_NPROC counts this one alone. */
 static int enter_user_namespace(const struct execution_setup *setup, struct err *err)
 {
@@ -61,13 +84,19 @@ static int enter_user_namespace(const struct execution_setup *setup, struct err 
 
 static int drop_capabilities(const struct execution_setup *setup, struct err *err)
 {
-	(void)setup;
-	return identity_drop_all_capabilities(err);
+	return identity_drop_all_capabilities(LAYER_HAS(setup->arrangement->layers, LAYER_USER), err);
 }
 
 static int set_limits(const struct execution_setup *setup, struct err *err)
 {
-	return rlimits_set_cell(&setup->limits, err);
+	struct rlimits_cell limits = setup->limits;
+	struct rlimit now;
+
+	/* the one id of the service counts all its processes: threads are bounded by their stacks */
+	if (!setup->own_id && !LAYER_HAS(setup->arrangement->layers, LAYER_USER) &&
+		getrlimit(RLIMIT_NPROC, &now) == 0)
+		limits.processes = now.rlim_max;
+	return rlimits_set_cell(&limits, err);
 }
 
 /* Also what keeps a core dump handler of the host, which runs as root, from being started. */
@@ -81,7 +110,9 @@ static int become_undumpable(const struct execution_setup *setup, struct err *er
 
 static int close_filter(const struct execution_setup *setup, struct err *err)
 {
-	return seccomp_install(setup->closing, err);
+	int r = setup->exposed ? seccomp_install(setup->exposed, err) : 0;
+
+	return r < 0 ? r : seccomp_install(setup->closing, err);
 }
 
 static int wake_python(const struct execution_setup *setup, struct err *err)
@@ -98,19 +129,23 @@ static int touch_hot_pages(const struct execution_setup *setup, struct err *err)
 	return 0;
 }
 
+/* With layers: the step is one that puts them in force, and is left out where they are missing. */
 static const struct execution_step {
 	const char *name;
 	int (*run)(const struct execution_setup *, struct err *);
+	uint32_t layers;
 } steps[] = {
-	{"hot pages", touch_hot_pages},
-	{"descriptors", arrange_descriptors},
-	{"signals", reset_signals},
-	{"user namespace", enter_user_namespace},
-	{"capabilities", drop_capabilities},
-	{"rlimits", set_limits},
-	{"undumpable", become_undumpable},
-	{"closing filter", close_filter},
-	{"python", wake_python},
+	{"hot pages", touch_hot_pages, 0},
+	{"descriptors", arrange_descriptors, 0},
+	{"signals", reset_signals, 0},
+	{"identity", take_own_id, 0},
+	{"user namespace", enter_user_namespace, LAYER_BIT(LAYER_USER)},
+	{"capabilities", drop_capabilities, LAYER_BIT(LAYER_CAPABILITIES)},
+	{"rlimits", set_limits, LAYER_BIT(LAYER_RLIMITS)},
+	{"undumpable", become_undumpable, 0},
+	{"death with the warden", die_with_warden, 0},
+	{"closing filter", close_filter, LAYER_BIT(LAYER_SECCOMP)},
+	{"python", wake_python, 0},
 };
 
 static void send_frame(int channel, enum frame_type type, const void *payload, size_t length)
@@ -122,15 +157,21 @@ static void send_frame(int channel, enum frame_type type, const void *payload, s
 	buffer_free(&out);
 }
 
-static void jail_oneself(const struct execution_setup *setup)
+/* Returns the layers in force. */
+static uint32_t jail_oneself(const struct execution_setup *setup)
 {
+	uint32_t planned = setup->arrangement->layers, layers = setup->layers;
 	struct step_failure failure = {0};
 	struct err err = {0};
 	uint32_t i;
 
 	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-		if (steps[i].run(setup, &err) == 0)
+		if (steps[i].layers && !(steps[i].layers & planned))
 			continue;
+		if (steps[i].run(setup, &err) == 0) {
+			layers |= steps[i].layers & planned;
+			continue;
+		}
 		failure.step = i;
 		failure.code = err.code;
 		strncpy(failure.name, steps[i].name, sizeof(failure.name) - 1);
@@ -139,6 +180,7 @@ static void jail_oneself(const struct execution_setup *setup)
 			sizeof(failure));
 		_exit(1);
 	}
+	return layers;
 }
 
 struct job {
@@ -240,9 +282,10 @@ _Noreturn void execution_main(const struct execution_setup *setup)
 {
 	struct job job = {0};
 	struct err err = {0};
+	uint32_t layers;
 
-	jail_oneself(setup);
-	send_frame(EXECUTION_FD_CHANNEL, FRAME_PARKED, NULL, 0);
+	layers = jail_oneself(setup);
+	send_frame(EXECUTION_FD_CHANNEL, FRAME_PARKED, &layers, sizeof(layers));
 	receive_job(EXECUTION_FD_CHANNEL, &job);
 	if (limit_job(setup, &job.limits, &err) < 0) {
 		dprintf(STDERR_FILENO, "vivarium: %s\n", err.text);

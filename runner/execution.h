@@ -3,6 +3,7 @@
 #define VIVARIUM_EXECUTION_H
 
 #include "runner/hot_pages.h"
+#include "sandbox/arrangement.h"
 #include "sandbox/rlimits.h"
 #include "sandbox/seccomp.h"
 
@@ -16,6 +17,10 @@ enum {
 struct execution_setup {
 	int channel, output, error; /* the worker's: a stream socket and two pipes */
 	const struct seccomp_program *closing;
+	const struct seccomp_program *exposed; /* NULL: none is needed */
+	const struct arrangement *arrangement;
+	uint32_t own_id; /* user and group to become; 0: those of the warden */
+	uint32_t layers; /* LAYER_BITs that the warden has put in force */
 	uint64_t data_bytes, address_bytes;
 	struct rlimits_cell limits;
 	const struct hot_pages *hot;

@@ -3,13 +3,14 @@
 Exceptions of a script may lie, raise or exit when they are asked about themselves.
 """
 
+import os
 import struct
 import traceback
 
 import _vivarium
 
 SCRIPT_FILE = "script.py"
-WORKING_DIRECTORY = "/tmp"
+working_directory = os.environ["TMPDIR"]  # an execution may be given another one
 
 FAILURE_HEADER = struct.Struct("=IiiIIIQ")
 
@@ -70,7 +71,7 @@ def script_line(error):
 
 def _is_own(file_name):
     """Whether a frame's file is the script, or a module that came with it or that it wrote."""
-    return file_name == SCRIPT_FILE or file_name.startswith(WORKING_DIRECTORY + "/")
+    return file_name == SCRIPT_FILE or file_name.startswith(working_directory + "/")
 
 
 def _keep_script_frames(summary, seen):

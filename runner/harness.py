@@ -22,9 +22,9 @@ import _random
 import _vivarium
 import _vivarium_fork_hooks as fork_hooks
 from _vivarium_encoding import encode
-from _vivarium_failures import (SCRIPT_FILE, WORKING_DIRECTORY, Outcome, describe_exception,
-                                describe_exit, describe_no_entry, describe_syntax, send_failure,
-                                stack_text)
+import _vivarium_failures as failures
+from _vivarium_failures import (SCRIPT_FILE, Outcome, describe_exception, describe_exit,
+                                describe_no_entry, describe_syntax, send_failure, stack_text)
 from _vivarium_inputs import apply_inputs
 from _vivarium_leavings import send_figures, send_files
 
@@ -39,7 +39,7 @@ def prepare():
     site.setcopyright()
     site.sethelper()
     sys.path.append(PACKAGES)
-    sys.path.append(WORKING_DIRECTORY)
+    sys.path.append(os.environ["TMPDIR"])
     sys.argv = [SCRIPT_FILE]
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
@@ -114,7 +114,7 @@ def settle():
 
 # --- what an execution does after the fork --------------------------------------------------------
 
-def wake():
+def wake(directory):
     """No two executions may draw the same numbers; nothing may think it is in another process."""
     modules = sys.modules
     fork_hooks.run_from_now_on()
@@ -127,7 +127,10 @@ def wake():
         modules["_ssl"].RAND_add(os.urandom(32), 32.0)
     if "tempfile" in modules:
         modules["tempfile"]._name_sequence = None
-    os.chdir(WORKING_DIRECTORY)
+    if failures.working_directory != directory:  # without mounts each cell's is elsewhere
+        failures.working_directory = sys.path[-1] = directory
+        os.environ.update(HOME=directory, TMPDIR=directory, MPLCONFIGDIR=directory + "/.matplotlib")
+    os.chdir(directory)
 
 
 def _find_numpy_state():

@@ -1,5 +1,7 @@
 #include "runner/input.h"
 
+#include "runner/python.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -18,7 +20,7 @@ static void close_content(struct input *input)
 	input->content = 0;
 }
 
-/* Makes the directories on the way to input->path, which is relative to /tmp. */
+/* Makes the directories on the way to input->path, which is relative to the working directory. */
 static void make_parents(struct input *input)
 {
 	char *slash;
@@ -57,14 +59,14 @@ static void open_file(struct input *input, const struct frame *frame)
 
 /*
  * A pipe would hold 64 KiB, and a memfd is not counted by any limit: standard input is a file of
- * /tmp that never had a name.
+ * the working directory that never had a name.
  */
 static void open_standard(struct input *input)
 {
 	int fd;
 
 	strcpy(input->path, "stdin");
-	fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	fd = open(python_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0)
 		fail(input);
 	else

@@ -10,7 +10,8 @@ import sys
 from json import loads
 
 import _vivarium
-from _vivarium_failures import WORKING_DIRECTORY, clip, named, one_line
+import _vivarium_failures as failures
+from _vivarium_failures import clip, named, one_line
 
 NAMED_MAX = 10  # files left out that get a warning of their own
 # What opening a link, a socket, or something that turned into one meanwhile comes to.
@@ -131,7 +132,7 @@ def _walk():
     while pending:
         prefix = pending.pop()
         try:
-            with os.scandir("%s/%s" % (WORKING_DIRECTORY, prefix)) as entries:
+            with os.scandir("%s/%s" % (failures.working_directory, prefix)) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(prefix + entry.name + "/")

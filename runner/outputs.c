@@ -1,6 +1,7 @@
 #include "runner/outputs.h"
 
 #include "runner/channel.h"
+#include "runner/python.h"
 #include "sandbox/job.h"
 #include "sandbox/scope.h"
 
@@ -44,7 +45,7 @@ static int send_content(int channel, int fd, uint64_t size)
 
 int outputs_send_file(int channel, const char *path, uint64_t most, uint64_t *size)
 {
-	SCOPE_FD directory = open("/tmp", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	SCOPE_FD directory = open(python_directory(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	SCOPE_FD fd = directory < 0 ? -errno : open_beneath(directory, path);
 	struct stat status;
 	int r;

@@ -10,12 +10,14 @@
 #include "sandbox/job.h"
 #include "sandbox/json_scan.h"
 
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 static PyObject *harness_module;
+static const char *directory = "/tmp";
 static int channel_fd = -1;
 static void *memory_reserve; /* given back when a script ran out of memory, to say so */
 
@@ -259,16 +261,27 @@ static int exception(struct err *err, int code, const char *what)
 	return -code;
 }
 
+void python_set_directory(const char *path)
+{
+	directory = path;
+}
+
+const char *python_directory(void)
+{
+	return directory;
+}
+
 static void set_environment(void)
 {
-	static const char *const pairs[][2] = {
+	char hidden[PATH_MAX]; /* no output file of a script */
+	const char *const pairs[][2] = {
 		{"PATH", "/usr/bin:/bin"},
-		{"HOME", "/tmp"},
-		{"TMPDIR", "/tmp"},
+		{"HOME", directory},
+		{"TMPDIR", directory},
 		{"LANG", "C.UTF-8"},
 		{"TZ", "UTC"},
 		{"MPLBACKEND", "Agg"},
-		{"MPLCONFIGDIR", "/tmp/.matplotlib"}, /* hidden: no output file of a script */
+		{"MPLCONFIGDIR", hidden},
 		/* a library's own threads would not survive the fork */
 		{"OPENBLAS_NUM_THREADS", "1"},
 		{"OMP_NUM_THREADS", "1"},
@@ -277,6 +290,7 @@ static void set_environment(void)
 	};
 	size_t i;
 
+	snprintf(hidden, sizeof(hidden), "%s/.matplotlib", directory);
 	clearenv();
 	for (i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
 		setenv(pairs[i][0], pairs[i][1], 1);
@@ -424,7 +438,7 @@ int python_wake(struct err *err)
 	PyObject *done;
 
 	PyOS_AfterFork_Child();
-	done = PyObject_CallMethod(harness_module, "wake", NULL);
+	done = PyObject_CallMethod(harness_module, "wake", "s", directory);
 	Py_XDECREF(done);
 	return done ? 0 : exception(err, EIO, "wake up");
 }

@@ -13,6 +13,15 @@
 const char *python_name(void);
 
 /*
+ * The directory scripts work in, "/tmp" unless it is told; the text stays the caller's and has to
+ * outlive the process's use of Python. In an execution it holds from python_wake on.
+ */
+void python_set_directory(const char *path);
+
+/* The directory that was told. */
+const char *python_directory(void);
+
+/*
  * Starts the interpreter, isolated from environment and user. Sets the environment variables
  * scripts see. Returns 0 or a negative errno, with the reason in *err.
  */
@@ -52,7 +61,7 @@ void python_after_fork_parent(void);
 
 /*
  * In a new execution: repairs the interpreter's idea of itself, reseeds all randomness, goes to
- * /tmp. Returns 0 or -EIO.
+ * the directory it is to work in. Returns 0 or -EIO.
  */
 int python_wake(struct err *err);
 

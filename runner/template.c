@@ -9,11 +9,10 @@
  * the set below it, so that their memory is shared, imports its modules and runs its samples. Each
  * then waits on a socket of its own for requests of workers, and forks a warden for each.
  *
- * Privilege: its own user id, CAP_SETUID, CAP_SETGID and CAP_SETPCAP inside the service's user
- * namespace, to give every cell an id of its own and nothing else. One thread, always. The tree of
- * templates lives and dies as a whole: a set that dies takes the first with it, whom the master
- * replaces. One whose place another tree has taken serves what was asked of it, the sets above
- * first, and ends.
+ * Privilege: its own user id, CAP_SETUID and CAP_SETGID inside the service's user namespace, to
+ * give every cell an id of its own and nothing else. One thread, always. The tree of templates
+ * lives and dies as a whole: a set that dies takes the first with it, whom the master replaces. One
+ * whose place another tree has taken serves what was asked of it, the sets above first, and ends.
  */
 #include "runner/image.h"
 #include "runner/modules.h"
@@ -24,6 +23,7 @@
 #include "sandbox/cell_message.h"
 #include "sandbox/clock.h"
 #include "sandbox/identity.h"
+#include "sandbox/landlock.h"
 #include "sandbox/message.h"
 #include "sandbox/rlimits.h"
 #include "sandbox/scope.h"
@@ -64,7 +64,8 @@ struct template {
 	size_t sets;
 	size_t self; /* the set this process holds */
 	uint64_t started_us;
-	bool ranged; /* ids to give away: the service was started as root */
+	struct arrangement arrangement;
+	char work[ARRANGEMENT_PATH_BYTES + 16]; /* where libraries may write while they load */
 	bool in_turn; /* sets warm up one after the other: others need the processors */
 	int turn; /* open as long as it is this process's turn; -1: none */
 	struct warden_setup warden;
@@ -127,6 +128,22 @@ static void read_sets(struct template *template, int count, char **texts)
 	}
 }
 
+/* The further filter of executions that are in reach of the service's own id. */
+static int compile_exposed(struct warden_setup *warden, struct policy *policy, struct err *err)
+{
+	SCOPE_FREE char *text = NULL;
+	size_t length;
+	int r;
+
+	if (!arrangement_is_exposed(warden->arrangement))
+		return 0;
+	text = modules_read_text(TEMPLATE_FD_HARNESS, "single-id.policy", &length);
+	if (!text)
+		return err_set(err, errno, "read single-id.policy");
+	r = policy_parse(text, length, policy, err);
+	return r < 0 ? r : seccomp_compile_further(policy, &warden->exposed, err);
+}
+
 static int compile_policy(struct warden_setup *warden, struct err *err)
 {
 	SCOPE_FREE struct policy *policy = malloc(sizeof(*policy));
@@ -144,19 +161,33 @@ static int compile_policy(struct warden_setup *warden, struct err *err)
 		r = seccomp_compile_policy(policy, &warden->policy, err);
 	if (!r)
 		r = seccomp_compile_closing(policy, &warden->closing, err);
-	return r;
+	return r < 0 ? r : compile_exposed(warden, policy, err);
 }
 
 /* A /tmp of the template's own, for libraries that want to write while they are imported. */
-static int enter_tree(struct err *err)
+static int enter_tree(const struct template *template, struct err *err)
 {
+	const struct arrangement *arrangement = &template->arrangement;
 	struct tree_tmp tmp = {.size_mib = 64, .inodes = 1024};
-	int r = 0;
+	int r;
 
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
-		return err_set(err, errno, "make the template's namespaces");
+	r = arrangement_unshare(
+		arrangement, CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, err);
+	if (r < 0 || !LAYER_HAS(arrangement->layers, LAYER_MOUNT))
+		return r;
 	r = tree_enter(python_name(), err);
 	return r < 0 ? r : tree_tmp_replace(&tmp, err);
+}
+
+/* Instead of a tree; wardens narrow it further. */
+static int confine_to_tree(const struct template *template, struct err *err)
+{
+	const struct landlock_rule own[] = {{.path = template->arrangement.work, .writable = true},
+		{.fd = TEMPLATE_FD_PROC, .writable = true}, {.fd = TEMPLATE_FD_HARNESS}};
+
+	if (!LAYER_HAS(template->arrangement.layers, LAYER_LANDLOCK))
+		return 0;
+	return tree_landlock(python_name(), own, sizeof(own) / sizeof(own[0]), err);
 }
 
 /* The kernel takes executions first when memory ends; they inherit this. */
@@ -414,37 +445,56 @@ static _Noreturn void serve(struct template *template)
 /* Order matters: the tree hides the host, and changing its mounts is a privilege given up next. */
 static int set_up(struct template *template, struct err *err)
 {
-	uint64_t keep = CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETGID) | CAPABILITY(CAP_SETPCAP);
+	const struct arrangement *arrangement = &template->arrangement;
+	uint64_t keep = CAPABILITY(CAP_SETUID) | CAPABILITY(CAP_SETGID);
 	int r = compile_policy(&template->warden, err);
+
+	if (!arrangement->ranged)
+		keep = LAYER_HAS(arrangement->layers, LAYER_USER) ? CAPABILITY(CAP_SETFCAP) : 0;
 
 	if (!r)
 		r = offer_to_oom_killer(err);
 	if (!r)
 		r = set_thread_stack(err);
 	if (!r)
-		r = enter_tree(err);
+		r = enter_tree(template, err);
 	if (!r)
-		r = identity_become(template->ranged ? IDENTITY_TEMPLATE : 0,
-			template->ranged ? keep : CAPABILITY(CAP_SETFCAP), err);
+		r = identity_become(arrangement_id(arrangement, IDENTITY_TEMPLATE), keep, err);
+	if (!r)
+		r = confine_to_tree(template, err);
+	/* a change of credentials has cleared it */
+	if (!r && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		r = err_set(err, errno, "ask to die with the master");
 	/* maps and oom_score_adj of a process that is not dumpable belong to root */
 	if (!r && prctl(PR_SET_DUMPABLE, 1) < 0)
 		r = err_set(err, errno, "stay readable for oneself");
 	return r;
 }
 
-/* vivarium-template ranged|single at-once|in-turn SET... ; started by the master, by nobody else */
+/* "/tmp", or what stands in for it. */
+static void choose_work(struct template *template)
+{
+	const char *base = template->arrangement.work;
+
+	snprintf(template->work, sizeof(template->work), "%s%s", *base ? base : "/tmp",
+		*base ? "/template" : "");
+	python_set_directory(template->work);
+}
+
+/* vivarium-template ARRANGEMENT at-once|in-turn SET... ; started by the master, by nobody else */
 int main(int argc, char **argv)
 {
 	struct template template = {.started_us = clock_now_us(), .turn = -1};
 	struct err err = {0};
 	int r;
 
-	if (argc < 4 || (strcmp(argv[1], "ranged") != 0 && strcmp(argv[1], "single") != 0) ||
+	if (argc < 4 || arrangement_parse(argv[1], &template.arrangement) < 0 ||
 		(strcmp(argv[2], "at-once") != 0 && strcmp(argv[2], "in-turn") != 0)) {
 		fprintf(stderr, "vivarium-template is started by vivarium\n");
 		return 2;
 	}
-	template.ranged = strcmp(argv[1], "ranged") == 0;
+	template.warden.arrangement = &template.arrangement;
+	choose_work(&template);
 	template.in_turn = strcmp(argv[2], "in-turn") == 0;
 	read_sets(&template, argc - 3, argv + 3);
 	r = set_up(&template, &err);

@@ -3,6 +3,7 @@
 #define VIVARIUM_WARDEN_H
 
 #include "runner/hot_pages.h"
+#include "sandbox/arrangement.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/seccomp.h"
 
@@ -11,7 +12,9 @@
 
 /* What every warden of a template inherits. */
 struct warden_setup {
+	const struct arrangement *arrangement;
 	struct seccomp_program policy, closing;
+	struct seccomp_program exposed; /* empty where nobody is */
 	uint64_t data_bytes, address_bytes; /* of the warm interpreter: job limits come on top */
 	uint64_t image_bytes; /* what the warm interpreter has written */
 	struct hot_pages hot; /* what every execution touches while it waits */

@@ -94,7 +94,7 @@ static void act_start(struct cell *cell)
 	cell->born_us = clock_now_us();
 	set_deadline(cell, START_MAX_US);
 	request.cell = cell->number;
-	request.uid = environment->ranged ? IDENTITY_CELL_FIRST + cell->number : 0;
+	request.uid = arrangement_id(environment->arrangement, IDENTITY_CELL_FIRST + cell->number);
 	r = cell_group_renew(&cell->group, request.processes);
 	if (!r)
 		r = message_pair(SOCK_SEQPACKET, pair);
@@ -407,6 +407,7 @@ static int take_job_frame(struct cell *cell, const struct frame *frame)
 
 static void handle_lane(struct cell *cell, uint32_t events)
 {
+	struct frame_header header;
 	struct frame frame;
 	int r;
 
@@ -421,6 +422,8 @@ static void handle_lane(struct cell *cell, uint32_t events)
 		if (take_job_frame(cell, &frame) < 0)
 			r = -EPROTO;
 	}
+	if (r > 0 && frame_reader_peek(&cell->lane_in, &header) && header.length > LANE_MAX_BYTES)
+		r = -EPROTO; /* one that can never be whole */
 	if (r <= 0)
 		drop_lane(cell);
 	else if (cell->lane_in.start == cell->lane_in.in.length)
@@ -429,13 +432,26 @@ static void handle_lane(struct cell *cell, uint32_t events)
 
 /* --- the channel: every byte hostile once a job runs --------------------------------------- */
 
+/* Each layer that is to be there has to be one that the cell's own processes put in force. */
+static int take_layers(struct cell *cell, const struct frame *frame)
+{
+	uint32_t wanted = cell->environment->arrangement->layers & ~LAYER_BIT(LAYER_PROCFS);
+
+	if (frame->length != sizeof(cell->layers))
+		return -EPROTO;
+	memcpy(&cell->layers, frame->payload, sizeof(cell->layers));
+	return wanted & ~cell->layers ? -ENOTSUP : 0;
+}
+
 static void take_parked(struct cell *cell, const struct frame *frame, pid_t sender)
 {
 	int r;
 
 	if (cell->state != CELL_FORKING)
 		return; /* forged */
-	r = frame->length == 0 ? cell_run_note_parked(cell, sender) : -EPROTO;
+	r = take_layers(cell, frame);
+	if (!r)
+		r = cell_run_note_parked(cell, sender);
 	if (r < 0) {
 		note_trouble(cell, "see the new execution", -r);
 		fire(cell, CELL_EVENT_LOST);

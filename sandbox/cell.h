@@ -5,6 +5,7 @@
 #ifndef VIVARIUM_CELL_H
 #define VIVARIUM_CELL_H
 
+#include "sandbox/arrangement.h"
 #include "sandbox/capture.h"
 #include "sandbox/cell_group.h"
 #include "sandbox/cell_message.h"
@@ -46,7 +47,7 @@ struct cell_environment {
 	const size_t *set_parents; /* each lies on another; the first on itself */
 	size_t sets;
 	struct template_request limits; /* cell and uid are filled in */
-	bool ranged; /* each cell has an id of its own */
+	const struct arrangement *arrangement;
 	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
 	struct cell_turns *turns; /* to be built anew because of age */
 };
@@ -121,6 +122,7 @@ struct cell {
 	struct cell_watch watch;
 	bool was_refused; /* a call of Vivarium's own, in a cell that has run no script: a bug */
 	int refused; /* its number, for the log */
+	uint32_t layers; /* LAYER_BITs that its last execution reported */
 	bool is_up; /* has been parked at least once since it was last down */
 	char trouble[200]; /* why it is down, for the log */
 };

@@ -134,12 +134,15 @@ static bool is_over(struct cell *cell, uint64_t total)
 	return true;
 }
 
-/* The sum counts what is shared as often as it is shared: before it strikes, it is weighed. */
+/*
+ * The sum counts what is shared as often as it is shared: before it strikes, it is weighed, where
+ * there is a scale (worker.c). Where there is none, it strikes.
+ */
 static bool judge(struct cell *cell, struct sum *sum)
 {
 	uint64_t total = total_of(cell, sum->own_bytes, sum->shmem_bytes, sum->kernel_bytes);
 
-	if (sum->scale.count == 1 || sum->overflow)
+	if (sum->scale.count == 1 || sum->overflow || cell->environment->scale < 0)
 		return is_over(cell, total);
 	if (total <= ((uint64_t)cell->job.limits.memory_mib << 20) + cell->run.allowance_bytes)
 		return false;

@@ -30,7 +30,7 @@ enum frame_type {
 	FRAME_FILE = 24, /* path beneath the working directory; opens a file */
 	FRAME_CONTENT, /* bytes of what was opened last, file or figure; repeats */
 	/* from an execution, every byte of it hostile */
-	FRAME_PARKED = 32, /* empty; ready for a job */
+	FRAME_PARKED = 32, /* uint32_t: LAYER_BITs in force; ready for a job */
 	FRAME_STEP_FAILED, /* struct step_failure; then the execution ends */
 	FRAME_RESULT, /* the value as JSON; from a worker: proven strict, ASCII JSON */
 	FRAME_FAILURE, /* struct failure_header and its texts */

@@ -122,6 +122,21 @@ int identity_map_self(int proc, uint32_t inside_uid, struct err *err)
 	return map_single(proc, inside_uid, inside_uid, err);
 }
 
+/* Where only part of all ids is mapped, as in a container, those far above are not to be had. */
+uint32_t identity_plain_base(void)
+{
+	const uint32_t in_containers = 16384;
+	SCOPE_FD fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+	char text[256] = "";
+	unsigned inside = 0, outside = 0, count = 0;
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+		sscanf(text, "%u %u %u", &inside, &outside, &count) != 3)
+		return in_containers;
+	return count - 1 >= (uint32_t)IDENTITY_HOST_FIRST + IDENTITY_RANGE ? IDENTITY_HOST_FIRST
+									    : in_containers;
+}
+
 static int set_capabilities(uint64_t mask, struct err *err)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -150,14 +165,23 @@ static int capability_count(void)
 	return count;
 }
 
+static bool has_capability(int capability)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {{0}};
+
+	return syscall(SYS_capget, &header, data) == 0 &&
+	       (data[capability / 32].effective & (UINT32_C(1) << capability % 32));
+}
+
 /* all_set: a user namespace was just entered, where nothing has been dropped yet. */
-static int bound_capabilities(uint64_t keep, bool all_set, struct err *err)
+static int bound_capabilities(bool all_set, struct err *err)
 {
 	int count = capability_count(), capability;
 
+	if (!all_set && !has_capability(CAP_SETPCAP))
+		return 0; /* with no_new_privs nothing is gained by what stays */
 	for (capability = 0; capability < count; capability++) {
-		if (keep & CAPABILITY(capability))
-			continue;
 		if (!all_set && !prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
 			continue;
 		if (warden_call(SYS_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
@@ -166,9 +190,9 @@ static int bound_capabilities(uint64_t keep, bool all_set, struct err *err)
 	return 0;
 }
 
-int identity_drop_all_capabilities(struct err *err)
+int identity_drop_all_capabilities(bool fresh, struct err *err)
 {
-	int r = bound_capabilities(0, true, err);
+	int r = bound_capabilities(fresh, err);
 
 	if (r < 0)
 		return r;
@@ -177,9 +201,18 @@ int identity_drop_all_capabilities(struct err *err)
 	return set_capabilities(0, err);
 }
 
+int identity_keep_capabilities(uint64_t capabilities, struct err *err)
+{
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+		return err_set(err, errno, "clear ambient capabilities");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_set(err, errno, "set no_new_privs");
+	return set_capabilities(capabilities, err);
+}
+
 int identity_become(uint32_t id, uint64_t capabilities, struct err *err)
 {
-	int r = bound_capabilities(capabilities, false, err);
+	int r = bound_capabilities(false, err);
 
 	if (r < 0)
 		return r;
@@ -189,9 +222,5 @@ int identity_become(uint32_t id, uint64_t capabilities, struct err *err)
 		return err_set(err, errno, "become user %u", id);
 	if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
 		return err_set(err, errno, "keep capabilities no more");
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-		return err_set(err, errno, "clear ambient capabilities");
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_set(err, errno, "set no_new_privs");
-	return set_capabilities(capabilities, err);
+	return identity_keep_capabilities(capabilities, err);
 }

@@ -16,7 +16,13 @@ enum {
 	IDENTITY_SCALE = 30,
 	IDENTITY_WORKER_FIRST = 100,
 	IDENTITY_CELL_FIRST = 1000,
+	IDENTITY_EXECUTION_FIRST = 10000, /* plus cell; only where user namespaces are missing */
 	IDENTITY_RANGE = 65536,
+	/*
+	 * Host ids given to instances: far above those of users, and of the ranges that
+	 * /etc/subuid and systemd-nspawn give out (up to 1879048191).
+	 */
+	IDENTITY_HOST_FIRST = 1900000000,
 };
 
 /*
@@ -28,6 +34,12 @@ enum {
 int identity_enter_service(int flags, uint32_t host_base, uint32_t *range, struct err *err);
 
 /*
+ * Without user namespaces, as root: the first of the ids that roles and cells are to have, as the
+ * caller's own namespace (a container's, perhaps) has them.
+ */
+uint32_t identity_plain_base(void);
+
+/*
  * Maps user and group 0 of the user namespace that the caller has just made to inside_uid of its
  * parent. proc: descriptor of a procfs. Returns 0 or a negative errno.
  */
@@ -35,16 +47,23 @@ int identity_map_self(int proc, uint32_t inside_uid, struct err *err);
 
 /*
  * Becomes user and group id for ever, without groups (skipped where id is 0), keeps exactly the
- * capabilities in the mask (bit n: capability n), empties the bounding set of all others, and
- * sets no_new_privs. Returns 0 or a negative errno; then the process must not go on.
+ * capabilities in the mask (bit n: capability n), empties the bounding set (where it has the right
+ * to), and sets no_new_privs. Returns 0 or a negative errno; then the process must not go on.
  */
 int identity_become(uint32_t id, uint64_t capabilities, struct err *err);
 
 /*
- * In a user namespace that was just entered: empties the effective, permitted, inheritable,
- * ambient and bounding sets. Returns 0 or a negative errno.
+ * Keeps the user id and exactly the capabilities in the mask, sets no_new_privs, and leaves the
+ * bounding set for a program that is to be executed. Returns 0 or a negative errno.
  */
-int identity_drop_all_capabilities(struct err *err);
+int identity_keep_capabilities(uint64_t capabilities, struct err *err);
+
+/*
+ * Empties the effective, permitted, inheritable and ambient sets, and the bounding set where that
+ * is allowed. fresh: in a user namespace that was just entered, where it is and nothing has been
+ * dropped yet. Returns 0 or a negative errno.
+ */
+int identity_drop_all_capabilities(bool fresh, struct err *err);
 
 #define CAPABILITY(name) (UINT64_C(1) << (name))
 

@@ -45,6 +45,21 @@ int rlimits_set_cell(const struct rlimits_cell *limits, struct err *err)
 	return set_all(rows, sizeof(rows) / sizeof(rows[0]), err);
 }
 
+int rlimits_set_role(const struct rlimits_role *limits, struct err *err)
+{
+	const struct row rows[] = {
+		{RLIMIT_DATA, limits->data_bytes, "RLIMIT_DATA"},
+		{RLIMIT_CORE, 0, "RLIMIT_CORE"},
+		{RLIMIT_MEMLOCK, 0, "RLIMIT_MEMLOCK"},
+		{RLIMIT_MSGQUEUE, 0, "RLIMIT_MSGQUEUE"},
+		{RLIMIT_NICE, 0, "RLIMIT_NICE"},
+		{RLIMIT_RTPRIO, 0, "RLIMIT_RTPRIO"},
+		{RLIMIT_NOFILE, limits->open_files, "RLIMIT_NOFILE"},
+	};
+
+	return set_all(rows, sizeof(rows) / sizeof(rows[0]) - !limits->open_files, err);
+}
+
 int rlimits_set_job(const struct rlimits_job *limits, struct err *err)
 {
 	uint64_t memory = limits->memory_mib * MIB;

@@ -11,7 +11,7 @@ enum {
 };
 
 struct rlimits_cell {
-	uint32_t processes; /* of the execution's own user namespace, threads included */
+	uint64_t processes; /* of the execution's own user namespace or id, threads included */
 	uint32_t open_files;
 	uint32_t file_mib; /* size of one file */
 	uint32_t stack_mib; /* of the main thread */
@@ -24,6 +24,14 @@ struct rlimits_job {
 	uint32_t cpu_s; /* each process; the kernel then sends SIGKILL */
 	uint32_t processes; /* room for their stacks in the address space */
 };
+
+struct rlimits_role {
+	uint64_t data_bytes; /* private writable memory */
+	uint64_t open_files; /* 0: as they are */
+};
+
+/* Those of a role of the service that is not an execution. Returns 0 or a negative errno. */
+int rlimits_set_role(const struct rlimits_role *limits, struct err *err);
 
 /* Soft and hard limits that do not depend on the job. Returns 0 or a negative errno. */
 int rlimits_set_cell(const struct rlimits_cell *limits, struct err *err);

@@ -5,7 +5,6 @@
 #include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/scope.h"
-#include "sandbox/tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,16 +16,20 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
-static int confine(bool ranged, struct err *err)
+static int confine(const struct arrangement *arrangement, int proc, struct err *err)
 {
-	int r;
+	bool has_root = LAYER_HAS(arrangement->layers, LAYER_MOUNT);
+	int r = arrangement_unshare(
+		arrangement, CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, err);
 
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
-		return err_set(err, errno, "make the scale's namespaces");
-	r = tree_enter_empty(err);
-	if (r < 0)
-		return r;
-	return identity_become(ranged ? IDENTITY_SCALE : 0, CAPABILITY(CAP_SYS_PTRACE), err);
+	if (!r && has_root)
+		r = arrangement_hide_files(arrangement, proc, err);
+	if (!r)
+		r = identity_become(arrangement_id(arrangement, IDENTITY_SCALE),
+			CAPABILITY(CAP_SYS_PTRACE), err);
+	if (!r && !has_root) /* with Landlock the order is the other way round */
+		r = arrangement_hide_files(arrangement, proc, err);
+	return r;
 }
 
 static uint64_t bytes_of(const char *text, const char *key)
@@ -75,7 +78,8 @@ static _Noreturn void serve(int proc, int socket)
 	_exit(0); /* the worker is gone */
 }
 
-int scale_start(int proc, bool ranged, int *ret_socket, struct err *err)
+int scale_start(
+	int proc, const struct arrangement *arrangement, int *ret_socket, struct err *err)
 {
 	struct err inner = {0};
 	int pair[2], keep[2];
@@ -90,7 +94,7 @@ int scale_start(int proc, bool ranged, int *ret_socket, struct err *err)
 		keep[0] = proc;
 		keep[1] = pair[1];
 		descriptors_keep(keep, 2);
-		if (confine(ranged, &inner) == 0)
+		if (confine(arrangement, proc, &inner) == 0)
 			serve(proc, pair[1]);
 		log_line("scale", "%s", inner.text);
 		_exit(1);

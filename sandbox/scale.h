@@ -6,6 +6,7 @@
 #ifndef VIVARIUM_SCALE_H
 #define VIVARIUM_SCALE_H
 
+#include "sandbox/arrangement.h"
 #include "sandbox/err.h"
 
 #include <stdbool.h>
@@ -33,6 +34,7 @@ struct scale_answer {
  * Starts the scale as a child, which confines itself and ends with this process. proc: procfs of
  * the service; stays the caller's. *ret_socket: where it is asked. Returns 0 or a negative errno.
  */
-int scale_start(int proc, bool ranged, int *ret_socket, struct err *err);
+int scale_start(
+	int proc, const struct arrangement *arrangement, int *ret_socket, struct err *err);
 
 #endif

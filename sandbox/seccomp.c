@@ -103,11 +103,12 @@ static scmp_filter_ctx make_context(uint32_t otherwise, struct err *err)
 	return NULL;
 }
 
-int seccomp_compile_policy(
-	const struct policy *policy, struct seccomp_program *program, struct err *err)
+/* otherwise: what becomes of calls that the policy does not name. */
+static int compile(const struct policy *policy, uint32_t otherwise,
+	struct seccomp_program *program, struct err *err)
 {
 	__attribute__((cleanup(release_context))) scmp_filter_ctx context =
-		make_context(SCMP_ACT_NOTIFY, err);
+		make_context(otherwise, err);
 	const struct policy_rule *rule;
 	uint32_t action;
 	size_t i;
@@ -122,6 +123,24 @@ int seccomp_compile_policy(
 		r = add_rule(context, action, rule, err);
 	}
 	return r < 0 ? r : export_program(context, program, err);
+}
+
+int seccomp_compile_policy(
+	const struct policy *policy, struct seccomp_program *program, struct err *err)
+{
+	return compile(policy, SCMP_ACT_NOTIFY, program, err);
+}
+
+int seccomp_compile_role(
+	const struct policy *policy, struct seccomp_program *program, struct err *err)
+{
+	return compile(policy, SCMP_ACT_ERRNO(EPERM), program, err);
+}
+
+int seccomp_compile_further(
+	const struct policy *policy, struct seccomp_program *program, struct err *err)
+{
+	return compile(policy, SCMP_ACT_ALLOW, program, err);
 }
 
 int seccomp_compile_closing(

@@ -21,6 +21,20 @@ int seccomp_compile_policy(const struct policy *policy, struct seccomp_program *
 	struct err *err);
 
 /*
+ * A policy of a role of the service: what is not named is refused with EPERM and told to nobody.
+ * Returns 0, or a negative errno and no program.
+ */
+int seccomp_compile_role(const struct policy *policy, struct seccomp_program *program,
+	struct err *err);
+
+/*
+ * A filter beside another one: what the policy does not name is allowed, so that only its [errno]
+ * sections count. Returns 0, or a negative errno and no program.
+ */
+int seccomp_compile_further(const struct policy *policy, struct seccomp_program *program,
+	struct err *err);
+
+/*
  * The closing filter of an execution: refuses the [warden] calls, allows the rest, which the
  * policy's own filter still judges. Returns 0, or a negative errno and no program.
  */

@@ -212,18 +212,24 @@ static int bind_path(const char *absolute, bool required, struct err *err)
 	return 0;
 }
 
+/* The path of a row, with the interpreter's name in it. */
+static void fill_path(char path[PATH_BYTES], const struct bind *bind, const char *python)
+{
+	const char *marker = strstr(bind->path, "%s");
+
+	snprintf(path, PATH_BYTES, "%.*s%s",
+		marker ? (int)(marker - bind->path) : (int)strlen(bind->path), bind->path,
+		marker ? python : "");
+}
+
 static int add_binds(const char *python, struct err *err)
 {
 	char path[PATH_BYTES];
-	const char *marker;
 	size_t i;
 	int r = 0;
 
 	for (i = 0; !r && i < sizeof(binds) / sizeof(binds[0]); i++) {
-		marker = strstr(binds[i].path, "%s");
-		snprintf(path, sizeof(path), "%.*s%s",
-			marker ? (int)(marker - binds[i].path) : (int)strlen(binds[i].path),
-			binds[i].path, marker ? python : "");
+		fill_path(path, &binds[i], python);
 		r = bind_path(path, binds[i].required, err);
 	}
 	return r;
@@ -314,6 +320,57 @@ int tree_enter_empty(struct err *err)
 	int r = stage_root(err);
 
 	return r < 0 ? r : pivot(err);
+}
+
+enum {
+	BINDS = sizeof(binds) / sizeof(binds[0]),
+	COPIES = sizeof(copies) / sizeof(copies[0]),
+	FURTHER_MAX = 8,
+};
+
+/* Devices are written to as well: what they swallow is nobody's. */
+int tree_landlock(const char *python, const struct landlock_rule *further, size_t count,
+	struct err *err)
+{
+	struct landlock_rule rules[BINDS + COPIES + 1 + FURTHER_MAX];
+	char paths[BINDS][PATH_BYTES];
+	size_t used = 0, i;
+
+	if (count > FURTHER_MAX)
+		return err_set(err, E2BIG, "put Landlock rules together");
+	for (i = 0; i < BINDS; i++) {
+		fill_path(paths[i], &binds[i], python);
+		rules[used++] = (struct landlock_rule){.path = paths[i],
+			.writable = strncmp(paths[i], "/dev/", 5) == 0,
+			.optional = !binds[i].required};
+	}
+	for (i = 0; i < COPIES; i++)
+		rules[used++] = (struct landlock_rule){.path = copies[i], .optional = true};
+	rules[used++] = (struct landlock_rule){.path = "/etc/ld.so.cache", .optional = true};
+	memcpy(rules + used, further, count * sizeof(*further));
+	return landlock_confine(rules, used + count, true, err);
+}
+
+int tree_enter_probe(struct err *err)
+{
+	int r = stage_root(err);
+
+	if (!r)
+		r = bind_path("/dev/null", true, err);
+	return r < 0 ? r : pivot(err);
+}
+
+int tree_mount_proc(struct err *err)
+{
+	SCOPE_FD context = fsopen("proc", FSOPEN_CLOEXEC);
+	int mount;
+
+	if (context < 0 || fsconfig(context, FSCONFIG_SET_STRING, "subset", "pid", 0) < 0 ||
+		fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return err_set(err, errno,
+			"make a procfs (is /proc of this machine or container masked?)");
+	mount = fsmount(context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	return mount < 0 ? err_set(err, errno, "mount a procfs") : mount;
 }
 
 static int look(struct timespec *changed, uint64_t *files_free, uint64_t *blocks_free)

@@ -3,6 +3,7 @@
 #define VIVARIUM_TREE_H
 
 #include "sandbox/err.h"
+#include "sandbox/landlock.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,6 +20,26 @@ int tree_enter(const char *python, struct err *err);
 
 /* Pivots into an empty, read-only root: for processes that open nothing. Same conditions. */
 int tree_enter_empty(struct err *err);
+
+/*
+ * Where there are no mounts: Landlock rules (landlock.h) under which exactly the host's paths of
+ * that tree can be opened, at their own places, and what the further rules name. Needs
+ * no_new_privs. Returns 0 or a negative errno.
+ */
+int tree_landlock(const char *python, const struct landlock_rule *further, size_t count,
+	struct err *err);
+
+/*
+ * Pivots into a root that has one file of the host: all that tree_enter asks of the kernel, for
+ * whoever wants to know whether it can be had. Same conditions.
+ */
+int tree_enter_probe(struct err *err);
+
+/*
+ * A procfs of the caller's PID namespace that shows processes and nothing of /proc/sys (proc(5),
+ * subset=pid, Linux 5.8); it is attached nowhere. Returns its descriptor or a negative errno.
+ */
+int tree_mount_proc(struct err *err);
 
 /* A cell's /tmp: one tmpfs, and what it looked like before anybody touched it. */
 struct tree_tmp {

@@ -14,9 +14,9 @@
 #include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/refusal.h"
+#include "sandbox/role.h"
 #include "sandbox/scale.h"
 #include "sandbox/scope.h"
-#include "sandbox/tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,10 +26,16 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum {
 	EVENTS_MAX = 64,
+	BASE_BYTES = 64 << 20,
+	/* job and answer with their copies while they grow, a value, two streams, files and figures */
+	CELL_BYTES = 256 << 20,
+	BASE_FILES = 64,
+	CELL_FILES = 40 + CGROUP_FILES, /* six sources and their peers' ends, pidfd, status file */
 };
 
 struct worker {
@@ -46,21 +52,45 @@ struct worker {
 
 #define FOR_EACH_CELL(worker, i) for ((i) = 0; (i) < (worker)->setup->cells; (i)++)
 
+/* An ordinary user's processes are all one's own: there is neither a need for it, nor it. */
+static uint64_t kill_right(const struct arrangement *arrangement)
+{
+	bool has_it = arrangement->ranged || LAYER_HAS(arrangement->layers, LAYER_USER);
+
+	return has_it ? CAPABILITY(CAP_KILL) : 0;
+}
+
 static int confine(const struct worker_setup *setup, struct err *err)
 {
+	bool has_root = LAYER_HAS(setup->arrangement->layers, LAYER_MOUNT);
 	sigset_t all;
 	int r;
 
 	sigfillset(&all);
 	if (sigprocmask(SIG_SETMASK, &all, NULL) < 0)
 		return err_set(err, errno, "block signals");
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
-		return err_set(err, errno, "make the worker's namespaces");
-	r = tree_enter_empty(err);
-	if (r < 0)
-		return r;
-	return identity_become(setup->ranged ? IDENTITY_WORKER_FIRST + setup->number : 0,
-		CAPABILITY(CAP_KILL), err);
+	r = arrangement_unshare(setup->arrangement,
+		CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, err);
+	if (!r && has_root)
+		r = arrangement_hide_files(setup->arrangement, setup->proc, err);
+	if (!r)
+		r = identity_become(arrangement_id(setup->arrangement,
+					    IDENTITY_WORKER_FIRST + setup->number),
+			kill_right(setup->arrangement), err);
+	if (!r && !has_root) /* with Landlock the order is the other way round */
+		r = arrangement_hide_files(setup->arrangement, setup->proc, err);
+	if (!r && prctl(PR_SET_DUMPABLE, 0) < 0)
+		r = err_set(err, errno, "become undumpable");
+	/* a change of credentials has cleared it */
+	if (!r && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		r = err_set(err, errno, "ask to die with the master");
+	if (!r)
+		r = role_limit(BASE_BYTES + setup->cells * CELL_BYTES,
+			BASE_FILES + setup->cells * CELL_FILES, err);
+	if (!r)
+		r = role_filter(setup->policy, err);
+	close(setup->policy);
+	return r;
 }
 
 static int watch(struct worker *worker, struct cell_source *source)
@@ -90,9 +120,10 @@ static int start_scale(struct worker *worker, struct err *err)
 	int r;
 
 	worker->environment.scale = -1;
-	if (setup->cgroup->memory)
+	/* without the user namespace over the cells nobody has the right to look into them */
+	if (setup->cgroup->memory || !LAYER_HAS(setup->arrangement->layers, LAYER_USER))
 		return 0;
-	r = scale_start(setup->proc, setup->ranged, &worker->environment.scale, err);
+	r = scale_start(setup->proc, setup->arrangement, &worker->environment.scale, err);
 	if (!r && fcntl(worker->environment.scale, F_SETFL, O_NONBLOCK) < 0)
 		r = err_set(err, errno, "set up the scale");
 	return r;
@@ -111,7 +142,7 @@ static void init_cells(struct worker *worker)
 	worker->environment.set_parents = setup->set_parents;
 	worker->environment.sets = setup->sets;
 	worker->environment.limits = setup->limits;
-	worker->environment.ranged = setup->ranged;
+	worker->environment.arrangement = setup->arrangement;
 	worker->environment.max_executions = setup->max_executions;
 	worker->environment.max_age_s = setup->max_age_s;
 	worker->environment.turns = &worker->turns;
@@ -148,6 +179,13 @@ static void renew_cells(struct worker *worker)
 	}
 }
 
+static int answer_ping(const struct worker *worker)
+{
+	const struct worker_report report = {.type = WORKER_REPORT_ALIVE};
+
+	return message_send(worker->master.fd, &report, sizeof(report), NULL, 0);
+}
+
 /* Returns 0, or a negative errno when the master is gone. */
 static int handle_master(struct worker *worker)
 {
@@ -169,6 +207,8 @@ static int handle_master(struct worker *worker)
 		worker->requests[order.index] = fd_take(&fd);
 		return 0;
 	}
+	if (order.type == WORKER_ORDER_PING && fd < 0)
+		return answer_ping(worker);
 	if (order.type == WORKER_ORDER_RENEW && fd < 0) {
 		mark_cells(worker);
 		return 0;
@@ -207,7 +247,9 @@ static void report_changes(struct worker *worker)
 		}
 		if (cell->is_up == worker->was_up[i] && cell->failures == worker->told_failures[i])
 			continue;
-		report = (struct worker_report){.cell = cell->number, .is_up = cell->is_up};
+		report = (struct worker_report){.type = WORKER_REPORT_CELL,
+			.cell = cell->number, .is_up = cell->is_up,
+			.layers = cell->layers};
 		snprintf(report.text, sizeof(report.text), "%s", cell->is_up ? "" : cell->trouble);
 		if (message_send(worker->master.fd, &report, sizeof(report), NULL, 0) < 0)
 			return;

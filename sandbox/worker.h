@@ -2,6 +2,7 @@
 #ifndef VIVARIUM_WORKER_H
 #define VIVARIUM_WORKER_H
 
+#include "sandbox/arrangement.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/err.h"
@@ -26,7 +27,8 @@ struct worker_setup {
 	int requests[WORKER_SETS_MAX]; /* sending ends to the templates; become the worker's */
 	int control; /* SOCK_SEQPACKET to the master; becomes the worker's */
 	int proc; /* procfs of the service's PID namespace; becomes the worker's */
-	bool ranged;
+	int policy; /* text of the worker's own system-call policy; becomes the worker's */
+	const struct arrangement *arrangement;
 	const struct cgroup *cgroup; /* of the service; its leaves are numbered like the cells */
 	struct template_request limits; /* of every cell; cell and uid are ignored */
 	uint32_t max_executions, max_age_s; /* a cell is replaced after either */
@@ -36,6 +38,7 @@ enum worker_order_type {
 	WORKER_ORDER_LANE = 1, /* with one descriptor: the lane of cell `index` */
 	WORKER_ORDER_TEMPLATE, /* with one descriptor: where set `index` is asked from now on */
 	WORKER_ORDER_RENEW, /* all cells are to be built anew: their template was replaced */
+	WORKER_ORDER_PING, /* answer with WORKER_REPORT_ALIVE */
 };
 
 /* Master to worker. */
@@ -44,10 +47,17 @@ struct worker_order {
 	uint32_t index;
 };
 
-/* Worker to master: a cell came up, or went down and why. */
+enum worker_report_type {
+	WORKER_REPORT_CELL = 1, /* a cell came up, or went down and why */
+	WORKER_REPORT_ALIVE, /* to a ping; the rest is 0 */
+};
+
+/* Worker to master. */
 struct worker_report {
+	uint32_t type; /* enum worker_report_type */
 	uint32_t cell; /* number of the cell */
 	uint32_t is_up;
+	uint32_t layers; /* LAYER_BITs that its execution reported, once it is up */
 	char text[200];
 };
 

@@ -464,9 +464,33 @@ static void test_own_file(void **state)
 	assert_memory_equal(&shown, &config, sizeof(config));
 }
 
+static void test_isolation_is_one_of_three_words(void **state)
+{
+	static const char *const words[] = {"full", "available", "platform"};
+	static const char *const wrong[] = {"isolation=", "isolation=Full", "isolation=0",
+		"isolation=full available", "isolation=none"};
+	struct config config;
+	char text[64];
+	size_t i;
+
+	(void)state;
+	config_default(&config, PROGRAM);
+	assert_int_equal(config.isolation, ISOLATION_FULL);
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		snprintf(text, sizeof(text), "isolation=%s", words[i]);
+		assert_int_equal(config_set(&config, text, NULL), 0);
+		assert_int_equal(config.isolation, i);
+		assert_string_equal(config_isolation_word(&config), words[i]);
+	}
+	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(config_set(&config, wrong[i], NULL), -EINVAL);
+	assert_int_equal(config.isolation, ISOLATION_PLATFORM);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_isolation_is_one_of_three_words),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_program_beside),
 		cmocka_unit_test(test_file),
