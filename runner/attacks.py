@@ -213,6 +213,7 @@ def attack_memory():
         taken.append(bytearray(16 << 20))
 
 
+# ends in: memory
 def attack_disk():
     """fill the disk with one file"""
     written = 0

@@ -405,11 +405,13 @@ static void restore_tmp(struct warden *warden)
 		fail("restore /tmp", err.code);
 }
 
+/* A directory in place of /tmp lies on a disk, and is no memory. */
 static void report_tmp(const struct warden *warden, uint32_t execution)
 {
 	struct cell_report report = {.type = CELL_REPORT_WEIGHED, .execution = execution};
 
-	report.tmp_bytes = tree_tmp_used_bytes(&warden->tmp);
+	if (has_layer(warden, LAYER_MOUNT))
+		report.tmp_bytes = tree_tmp_used_bytes(&warden->tmp);
 	message_send(WARDEN_FD_CONTROL, &report, sizeof(report), NULL, 0);
 }
 

@@ -20,7 +20,11 @@ def main():
     text = json.dumps({"counts": counts, "pi": math.pi}, sort_keys=True)
     now = datetime.datetime.now(datetime.timezone.utc).isoformat()
     # the C library looks for a name service first, by a socket, and remembers that there is none
-    pwd.getpwuid(65534), grp.getgrgid(65534)
+    for find in (pwd.getpwuid, grp.getgrgid):
+        try:
+            find(65534)
+        except KeyError:
+            pass  # without a tree of our own the machine's list is out of sight
     try:
         raise ValueError("a sample")
     except ValueError as error:

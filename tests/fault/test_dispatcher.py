@@ -143,8 +143,8 @@ def frame(kind, payload=b"", length=None):
     return struct.pack("=II", kind, len(payload) if length is None else length) + payload
 
 
-def limits(timeout_ms=2000, memory=64, cpu=5, wanted=0):
-    return struct.pack("=IIII", timeout_ms, memory, cpu, wanted)
+def limits(timeout_ms=2000, memory=64, cpu=5, wanted=0, flags=0):
+    return struct.pack("=IIIII", timeout_ms, memory, cpu, wanted, flags)
 
 
 def job(script=TRIVIAL, **fields):
