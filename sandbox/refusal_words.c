@@ -94,7 +94,7 @@ static const struct meaning {
 		{CALL(stat), CALL(lstat), CALL(getdents), CALL(creat), CALL(utime), CALL(utimes),
 			CALL(futimesat), CALL(epoll_create), CALL(eventfd), CALL(signalfd),
 			CALL(epoll_pwait2), CALL(epoll_ctl_old), CALL(epoll_wait_old),
-			CALL(openat2), CALL(tkill), CALL(fork), CALL(getrlimit), CALL(setrlimit),
+			CALL(tkill), CALL(fork), CALL(getrlimit), CALL(setrlimit),
 			CALL(set_tid_address), CALL(get_robust_list), CALL(futex_waitv),
 			NEWER(454, futex_wake), NEWER(455, futex_wait),
 			NEWER(456, futex_requeue)}},
