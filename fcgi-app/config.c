@@ -1,5 +1,6 @@
 #include "fcgi-app/config.h"
 
+#include "fcgi-app/template_trees.h"
 #include "sandbox/worker.h"
 
 #include <ctype.h>
@@ -63,7 +64,7 @@ static const struct key {
 	KEY(tmp_inodes, KIND_NUMBER, "16384", 16, 1 << 20),
 	KEY(cell_executions, KIND_NUMBER, "10000", 1, UINT32_MAX),
 	KEY_AS(cell_age, cell_age_ms, KIND_SECONDS, "3600", 1000, UINT32_MAX),
-	KEY(template_trees, KIND_NUMBER, "0", 0, 16),
+	KEY(template_trees, KIND_NUMBER, "0", 0, TEMPLATE_TREES_MAX),
 	KEY(template_max_forks, KIND_NUMBER, "10000", 0, UINT32_MAX),
 	KEY_AS(template_max_age, template_max_age_ms, KIND_SECONDS, "86400", 0, UINT32_MAX),
 	KEY_AS(wedged_after, wedged_after_ms, KIND_SECONDS, "10", 500, 600000),

@@ -18,12 +18,14 @@ static void advance(struct msghdr *message, size_t sent)
 	}
 }
 
-int channel_send(int channel, enum frame_type type, const void *payload, size_t length)
+int channel_send(int channel, enum frame_type type, const void *payload, size_t length, bool is_last)
 {
 	struct frame_header header = {.type = type, .length = (uint32_t)length};
-	struct iovec parts[2] = {{.iov_base = &header, .iov_len = sizeof(header)},
-		{.iov_base = (void *)payload, .iov_len = length}};
-	struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+	struct frame_header done = {.type = FRAME_DONE};
+	struct iovec parts[3] = {{.iov_base = &header, .iov_len = sizeof(header)},
+		{.iov_base = (void *)payload, .iov_len = length},
+		{.iov_base = &done, .iov_len = sizeof(done)}};
+	struct msghdr message = {.msg_iov = parts, .msg_iovlen = is_last ? 3 : 2};
 	ssize_t n;
 
 	while (message.msg_iovlen) {

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -24,6 +25,10 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+enum {
+	REHEARSE_AFTER_MS = 1,
+};
 
 /* The channel moves first; 0, 1 and 2 are then free to be replaced. */
 static int arrange_descriptors(const struct execution_setup *setup, struct err *err)
@@ -245,6 +250,16 @@ static void receive_job(int channel, struct job *job)
 	frame_reader_free(&reader);
 }
 
+/* Where no job follows at once there is time; where one does, the processors have other work. */
+static void wait_warm(int channel)
+{
+	struct pollfd watched = {.fd = channel, .events = POLLIN};
+	struct err err = {0};
+
+	if (poll(&watched, 1, REHEARSE_AFTER_MS) == 0 && python_rehearse(&err) < 0)
+		_exit(1);
+}
+
 static int limit_job(const struct execution_setup *setup, const struct job_limits *limits, struct err *err)
 {
 	const struct rlimits_job job = {.data_bytes = setup->data_bytes,
@@ -286,6 +301,7 @@ _Noreturn void execution_main(const struct execution_setup *setup)
 
 	layers = jail_oneself(setup);
 	send_frame(EXECUTION_FD_CHANNEL, FRAME_PARKED, &layers, sizeof(layers));
+	wait_warm(EXECUTION_FD_CHANNEL);
 	receive_job(EXECUTION_FD_CHANNEL, &job);
 	if (limit_job(setup, &job.limits, &err) < 0) {
 		dprintf(STDERR_FILENO, "vivarium: %s\n", err.text);

@@ -184,4 +184,4 @@ def send_failure(outcome):
     header = FAILURE_HEADER.pack(outcome.kind, outcome.line, outcome.exit_code,
                                  len(type_name), len(error), len(trace),
                                  outcome.asked_bytes)
-    _vivarium.send(_vivarium.FRAME_FAILURE, header + type_name + error + trace)
+    _vivarium.send(_vivarium.FRAME_FAILURE, header + type_name + error + trace, True)

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 
 enum {
+	/* Each parked execution holds them. Scripts that write more take so long that it is no matter. */
+	WRITTEN_MAX_BYTES = 6 << 20,
 	GAP_PAGES = 1, /* unwritten pages between two ranges that are rather copied than skipped */
 };
 
@@ -28,6 +30,7 @@ static void add_page(struct hot_ranges *ranges, uintptr_t page, size_t page_byte
 struct learning {
 	const struct mapping *mapping;
 	struct hot_pages *pages;
+	size_t written_bytes;
 };
 
 static int learn_page(uintptr_t page, uint64_t entry, void *context)
@@ -40,7 +43,8 @@ static int learn_page(uintptr_t page, uint64_t entry, void *context)
 		return 0;
 	if (entry & PAGEMAP_FILE)
 		add_page(&pages->read, page, page_bytes, 0);
-	else if ((entry & PAGEMAP_EXCLUSIVE) && (learning->mapping->protection & PROT_WRITE))
+	else if ((entry & PAGEMAP_EXCLUSIVE) && (learning->mapping->protection & PROT_WRITE) &&
+		 (learning->written_bytes += page_bytes) <= WRITTEN_MAX_BYTES)
 		add_page(&pages->written, page, page_bytes, GAP_PAGES * page_bytes);
 	return 0;
 }

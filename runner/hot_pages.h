@@ -40,7 +40,7 @@ struct hot_pages {
 
 /*
  * In a scout, a fork of the template that has just run a typical script: lists the pages that it
- * has touched. What is beyond HOT_RANGES_MAX is left out. proc: a procfs. Returns 0 or a negative
+ * has touched. What is too much is left out. proc: a procfs. Returns 0 or a negative
  * errno.
  */
 int hot_pages_learn(int proc, struct hot_pages *pages, struct err *err);

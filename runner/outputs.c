@@ -37,7 +37,7 @@ static int send_content(int channel, int fd, uint64_t size)
 			continue;
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
-		r = channel_send(channel, FRAME_CONTENT, part, (size_t)n);
+		r = channel_send(channel, FRAME_CONTENT, part, (size_t)n, false);
 		size -= (uint64_t)n;
 	}
 	return r;
@@ -60,6 +60,6 @@ int outputs_send_file(int channel, const char *path, uint64_t most, uint64_t *si
 	*size = (uint64_t)status.st_size;
 	if (*size > most)
 		return 0;
-	r = channel_send(channel, FRAME_FILE, path, strlen(path));
+	r = channel_send(channel, FRAME_FILE, path, strlen(path), false);
 	return r < 0 ? r : send_content(channel, fd, *size);
 }

@@ -33,19 +33,19 @@ const char *python_name(void)
 	return "python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION);
 }
 
-/* send(type, payload): one frame. */
+/* send(type, payload, is_last=False): one frame, and the last word of all behind it. */
 static PyObject *vivarium_send(PyObject *self, PyObject *arguments)
 {
 	const char *payload;
 	Py_ssize_t length;
 	unsigned type;
-	int r;
+	int is_last = 0, r;
 
 	(void)self;
-	if (!PyArg_ParseTuple(arguments, "Iy#", &type, &payload, &length))
+	if (!PyArg_ParseTuple(arguments, "Iy#|p", &type, &payload, &length, &is_last))
 		return NULL;
 	Py_BEGIN_ALLOW_THREADS
-	r = channel_send(channel_fd, (enum frame_type)type, payload, (size_t)length);
+	r = channel_send(channel_fd, (enum frame_type)type, payload, (size_t)length, is_last);
 	Py_END_ALLOW_THREADS
 	if (r < 0) {
 		errno = -r;
@@ -177,7 +177,7 @@ static PyObject *vivarium_draw(PyObject *self, PyObject *arguments)
 
 static PyMethodDef methods[] = {
 	{"draw", vivarium_draw, METH_VARARGS, "draw(address, bytes): random bytes in place"},
-	{"send", vivarium_send, METH_VARARGS, "send(type, payload): one frame to the worker"},
+	{"send", vivarium_send, METH_VARARGS, "send(type, payload, is_last=False): one frame"},
 	{"send_file", vivarium_send_file, METH_VARARGS, "send_file(path, most): one output file"},
 	{"scan", vivarium_scan, METH_VARARGS, "scan(text): None or what is wrong with the JSON"},
 	{"refused_bytes", vivarium_refused_bytes, METH_NOARGS, "size of the last failed allocation"},
@@ -441,6 +441,14 @@ int python_wake(struct err *err)
 	done = PyObject_CallMethod(harness_module, "wake", "s", directory);
 	Py_XDECREF(done);
 	return done ? 0 : exception(err, EIO, "wake up");
+}
+
+int python_rehearse(struct err *err)
+{
+	PyObject *done = PyObject_CallMethod(harness_module, "rehearse", NULL);
+
+	Py_XDECREF(done);
+	return done ? 0 : exception(err, EIO, "rehearse");
 }
 
 /* One part of the job as bytes under its name; the text is freed, for scripts need the memory. */

@@ -65,6 +65,12 @@ void python_after_fork_parent(void);
  */
 int python_wake(struct err *err);
 
+/*
+ * In an execution that has nothing to do yet: goes the way of a script once, with one of our own, so
+ * that the processor's caches know it. Returns 0 or -EIO.
+ */
+int python_rehearse(struct err *err);
+
 /* What an execution is to run. Text is not NUL-terminated. */
 struct python_job {
 	const char *script;

@@ -157,16 +157,27 @@ static void leave_rest(struct cgroup_place *place)
 	place->is_top = strlen(place->path) == place->top_bytes;
 }
 
-/* In v1 the mark is in systemd's own hierarchy, on the group of the same name. */
+/*
+ * In v1 the mark is on the group of the same name in the hierarchy that systemd keeps order with:
+ * its own of v1, or v2's, which has no controllers then.
+ */
 static bool is_delegated_v1(const char *mounts, const char *membership, const char *controller)
 {
-	char own[CGROUP_PATH_BYTES], named[CGROUP_PATH_BYTES];
-	struct cgroup_place manager;
+	static const char *const managers[] = {"name=systemd", NULL};
+	char own[CGROUP_PATH_BYTES], managed[CGROUP_PATH_BYTES];
+	struct cgroup_place place;
+	size_t i;
 
-	return find_membership(membership, controller, own) &&
-	       find_membership(membership, "name=systemd", named) && strcmp(own, named) == 0 &&
-	       cgroup_place_find(mounts, membership, "name=systemd", &manager) == 0 &&
-	       is_delegated(manager.path);
+	if (!find_membership(membership, controller, own))
+		return false;
+	for (i = 0; i < sizeof(managers) / sizeof(managers[0]); i++) {
+		if (find_membership(membership, managers[i], managed) &&
+			strcmp(own, managed) == 0 &&
+			cgroup_place_find(mounts, membership, managers[i], &place) == 0 &&
+			is_delegated(place.path))
+			return true;
+	}
+	return false;
 }
 
 static int choose(const char *mounts, const char *membership, const char *controller,

@@ -116,8 +116,8 @@ def cpu_table(records):
     for (script, loops), runs in groups(r.select(records, kind="limit"), "script", "loops"):
         rows.append([script, "bare fork and exit", f"{loops} at once",
                      r.spread([run["cpu_us"] / 1000 for run in runs])])
-    rows = sorted((row for row in rows if row[-1] != "-"),
-                  key=lambda row: r.unique(opened, "script").index(row[0]))
+    scripts = r.unique(records, "script")  # in the order they were asked for
+    rows = sorted((row for row in rows if row[-1] != "-"), key=lambda row: scripts.index(row[0]))
     return table("CPU time of one execution, all processes",
                  ["script", "service", "load", f"CPU ms, {r.SPREAD}"], rows)
 

@@ -157,7 +157,8 @@ def test_nobody_of_the_service_may_write(instance):
             status = file.stat()
             assert status.st_uid not in {uid for p in tree.wardens for uid in p.uids} or \
                 os.geteuid() != 0
-            assert not status.st_mode & 0o022, file
+            if file.name != "cgroup.event_control":  # v1 leaves that open to everybody
+                assert not status.st_mode & 0o022, file
 
 
 def test_stop_removes_them(instance):

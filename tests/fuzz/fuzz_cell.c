@@ -54,6 +54,7 @@ static struct cell cell;
 static struct peers peers;
 static int requests[2] = {-1, -1}, epoll_fd = -1, proc_fd = -1, null_fd = -1;
 static struct cell_environment environment;
+static struct cell_turns turns;
 
 static void start(void)
 {
@@ -75,7 +76,10 @@ static void start(void)
 		.output = -1,
 		.error = -1,
 		.heard = {.in.cap = JOB_MAX_BYTES}};
+	turns = (struct cell_turns){.most = 1};
 	environment = (struct cell_environment){.epoll = epoll_fd,
+		.turns = &turns,
+		.scale = -1,
 		.proc = proc_fd,
 		.requests = requests,
 		.set_names = set_names,
@@ -127,9 +131,10 @@ static void hear(void)
 	while (frame_reader_fill(&peers.heard, peers.lane, NULL) > 0)
 		;
 	while (frame_reader_next(&peers.heard, &frame)) {
-		CHECK(frame.type >= FRAME_READY || frame.type == FRAME_RESULT ||
-			frame.type == FRAME_TRACEBACK);
-		CHECK(frame.type <= FRAME_VERDICT);
+		CHECK((frame.type >= FRAME_READY && frame.type <= FRAME_LEAVING) ||
+			frame.type == FRAME_RESULT || frame.type == FRAME_TRACEBACK ||
+			frame.type == FRAME_FILE || frame.type == FRAME_FIGURE ||
+			frame.type == FRAME_CONTENT || frame.type == FRAME_WARNING);
 		if (frame.type == FRAME_RESULT) {
 			CHECK(json_scan(frame.payload, frame.length, &strict, NULL, NULL,
 				      &result) == 0);
@@ -320,6 +325,8 @@ static void stop(void)
 	buffer_free(&cell.run.value);
 	buffer_free(&cell.run.claim);
 	buffer_free(&cell.run.traceback);
+	for (i = 0; i < CELL_EXTRAS; i++)
+		extras_reset(&cell.run.extras[i], 0);
 	capture_reset(&cell.output);
 	capture_reset(&cell.error);
 	buffer_free(&cell.output.head);

@@ -16,7 +16,7 @@ static void check_rule(const struct policy_rule *rule)
 	CHECK(strspn(rule->name, "abcdefghijklmnopqrstuvwxyz0123456789_") == length);
 	CHECK(rule->section == POLICY_ALLOW || rule->section == POLICY_WARDEN ||
 		rule->section == POLICY_ERRNO);
-	CHECK((rule->section == POLICY_ERRNO) == (rule->error > 0));
+	CHECK(rule->section == POLICY_ERRNO ? rule->error >= 0 : rule->error == 0);
 	CHECK(rule->line > 0 && rule->conditions <= POLICY_CONDITIONS_MAX);
 	for (size_t i = 0; i < rule->conditions; i++) {
 		CHECK(rule->condition[i].argument <= 5);
