@@ -184,7 +184,7 @@ def attack_finding():
     return found
 
 
-# ends in: time
+# ends in: time memory
 def attack_forks():
     """fork without end"""
     while True:

@@ -138,14 +138,17 @@ static int try_no_new_privs(struct err *err)
 							  : 0;
 }
 
+/* With a listener, as the cells' filter has one. */
 static int try_seccomp(struct err *err)
 {
 	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	struct sock_fprog program = {.len = 1, .filter = &allow};
 	int r = try_no_new_privs(err);
 
-	if (!r && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
-		r = err_set(err, errno, "install a filter");
+	if (!r && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+			  SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+			  &program) < 0)
+		r = err_set(err, errno, "install a filter with a listener");
 	return r;
 }
 
@@ -199,7 +202,8 @@ static const struct trial {
 	[LAYER_IPC] = {"IPC namespace", "a user namespace", try_ipc},
 	[LAYER_UTS] = {"UTS namespace", "a user namespace", try_uts},
 	[LAYER_CGROUP] = {"cgroup namespace", "a user namespace", try_cgroup},
-	[LAYER_SECCOMP] = {"system-call filters", "CONFIG_SECCOMP_FILTER", try_seccomp},
+	[LAYER_SECCOMP] = {"system-call filters with a listener",
+		"CONFIG_SECCOMP_FILTER, Linux 5.19", try_seccomp},
 	[LAYER_CAPABILITIES] = {"capabilities dropped", "nothing", try_capabilities},
 	[LAYER_NO_NEW_PRIVS] = {"no_new_privs", "nothing", try_no_new_privs},
 	[LAYER_RLIMITS] = {"resource limits", "RLIMIT_NOFILE of 4096 at least", try_rlimits},

@@ -51,6 +51,8 @@ def marked(tmp_path_factory):
     conf = top / f"{marks.configuration}.conf"
     policy = top / f"{marks.configuration}.policy"
     policy.symlink_to(CONF.parent / "seccomp.policy")
+    for role in ("dispatcher", "worker"):  # theirs lie beside the configuration
+        (top / f"{role}.policy").symlink_to(CONF.parent / f"{role}.policy")
     conf.write_text(f"# {marks.configuration}\nseccomp_policy = {policy}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conftest, "CONF", conf)
