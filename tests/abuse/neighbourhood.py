@@ -116,7 +116,7 @@ class Neighbourhood:
             thread.join()
         return answers
 
-    def endure(self, *scripts):
+    def endure(self, *scripts, health_median_s=HEALTH_MEDIAN_S):
         """The answers to hostile scripts, after all that is said above was found true."""
         health, neighbour = Caller(self.ask_health), Caller(self.ask_neighbour)
         try:
@@ -125,7 +125,7 @@ class Neighbourhood:
             time.sleep(0.1)
             health.over.set()
             neighbour.over.set()
-        health.finish(HEALTH_MEDIAN_S)
+        health.finish(health_median_s)
         neighbour.finish(NEIGHBOUR_MEDIAN_S)
         return answers
 

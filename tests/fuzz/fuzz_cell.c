@@ -55,6 +55,8 @@ static struct peers peers;
 static int requests[2] = {-1, -1}, epoll_fd = -1, proc_fd = -1, null_fd = -1;
 static struct cell_environment environment;
 static struct cell_turns turns;
+static const struct arrangement arrangement;
+static const uint32_t layers; /* as few as the arrangement asks for */
 
 static void start(void)
 {
@@ -79,6 +81,7 @@ static void start(void)
 	turns = (struct cell_turns){.most = 1};
 	environment = (struct cell_environment){.epoll = epoll_fd,
 		.turns = &turns,
+		.arrangement = &arrangement,
 		.scale = -1,
 		.proc = proc_fd,
 		.requests = requests,
@@ -287,7 +290,7 @@ static void operate(enum operation operation, const uint8_t *data, size_t size)
 		send_report(&report, true);
 		break;
 	case OPERATION_PARKED:
-		send_frame(peers.channel, FRAME_PARKED, NULL, 0);
+		send_frame(peers.channel, FRAME_PARKED, &layers, sizeof(layers));
 		break;
 	case OPERATION_JOB:
 		peers.jobs++;
