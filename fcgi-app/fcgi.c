@@ -100,6 +100,6 @@ void fcgi_write(struct fcgi *fcgi, const char *data, size_t length)
 void fcgi_finish(struct fcgi *fcgi)
 {
 	if (!fcgi->is_read)
-		fcgi->request.keepConnection = 0; /* what is left of the body would be the next request */
+		fcgi->request.keepConnection = 0; /* nothing relies on what libfcgi does with the rest */
 	FCGX_Finish_r(&fcgi->request);
 }

@@ -1,5 +1,6 @@
 """Every cause.kind of /execute, with its status, its words and its details."""
 
+import json
 import re
 
 import pytest
@@ -365,3 +366,14 @@ def test_payload_too_large(service):
     """20 MiB and a byte."""
     answer = service.post(b'{"script": "' + b"x" * (20 << 20) + b'"}')
     refused(answer, "payload_too_large", 413)
+
+
+def test_body_that_was_not_read_is_not_the_next_request(service):
+    """What is refused by its header leaves nothing on the connection that nginx keeps."""
+    for number in range(30):
+        # small enough to be sent whole, and so for nginx to keep the connection
+        unknown = "x" * (1000, 20000, 100000)[number % 3]
+        body = json.dumps({"script": "def main(): return 'refused'", "unknown": unknown})
+        answer = service.request("POST", "/execute", body, {"Content-Type": "text/plain"})
+        assert answer.status == 415, answer
+        assert ok(service.execute(f"def main(): return {number}"))["result"] == number
