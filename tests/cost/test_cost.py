@@ -14,8 +14,8 @@ from pathlib import Path
 
 REQUESTS = 40
 TOLERANCE = 1.25
-SYSTEM_CALLS = {"vivarium": 49, "vivarium-template": 243}  # of one request, by program
-COPIED_KIB = 1330  # memory of its own that a parked execution holds
+SYSTEM_CALLS = {"vivarium": 49, "vivarium-template": 236}  # of one request, by program
+COPIED_KIB = 1140  # memory of its own that a parked execution holds
 SCRIPT = "def main():\n    return {'a': 1}\n"
 
 
