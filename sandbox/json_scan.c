@@ -644,8 +644,7 @@ static enum json_scan_error scan_value(struct scanner *s)
 	return error;
 }
 
-/* Of a valid value. */
-static enum json_scan_type type_of(unsigned char first)
+enum json_scan_type json_scan_type_of(char first)
 {
 	switch (first) {
 	case '{':
@@ -684,7 +683,7 @@ static enum json_scan_error scan_text(struct scanner *s, enum json_scan_type *ty
 	s->next = skip_space(s->next, s->end);
 	if (s->next == s->end)
 		return JSON_SCAN_EMPTY;
-	*type = type_of(*s->next);
+	*type = json_scan_type_of(*s->next);
 	error = scan_value(s);
 	if (error)
 		return error;
@@ -715,7 +714,7 @@ static void report_members(const struct scanner *s, json_scan_member_fn member, 
 		value = skip_space(key + s->keys[i].length + 1, end) + 1;
 		value = skip_space(value, end);
 		member(context, (const char *)key, s->keys[i].length, (const char *)value,
-			(size_t)(end - value), type_of(*value));
+			(size_t)(end - value), json_scan_type_of(*value));
 	}
 }
 

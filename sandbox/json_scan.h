@@ -61,6 +61,9 @@ enum json_scan_type {
 	JSON_SCAN_NULL,
 };
 
+/* The type of a valid value, by its first character. */
+enum json_scan_type json_scan_type_of(char first);
+
 struct json_scan_result {
 	enum json_scan_error error;
 	enum json_scan_type type; /* of the outermost value */

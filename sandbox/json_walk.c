@@ -51,26 +51,6 @@ static const char *skip_value(const char *at, const char *end)
 	return at;
 }
 
-static enum json_scan_type type_of(char first)
-{
-	switch (first) {
-	case '{':
-		return JSON_SCAN_OBJECT;
-	case '[':
-		return JSON_SCAN_ARRAY;
-	case '"':
-		return JSON_SCAN_STRING;
-	case 't':
-		return JSON_SCAN_TRUE;
-	case 'f':
-		return JSON_SCAN_FALSE;
-	case 'n':
-		return JSON_SCAN_NULL;
-	default:
-		return JSON_SCAN_NUMERIC;
-	}
-}
-
 void json_walk(const char *text, size_t length, json_walk_fn each, void *context)
 {
 	const char *at = skip_space(text, text + length), *end = text + length, *start;
@@ -92,7 +72,7 @@ void json_walk(const char *text, size_t length, json_walk_fn each, void *context
 		at = skip_value(at, end);
 		item.value = start;
 		item.value_length = (size_t)(at - start);
-		item.type = type_of(*start);
+		item.type = json_scan_type_of(*start);
 		if (!each(context, &item))
 			return;
 		at = skip_space(at, end);
