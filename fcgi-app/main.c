@@ -280,14 +280,12 @@ static void keep_one_set(struct library_sets *sets, struct request *request)
 	request->limits.wanted_set = (uint32_t)(kept.count - 1);
 }
 
-static int run(int argc, char **argv)
+/* An instance for one command: one cell, and the command in the place of a dispatcher. */
+static struct master_setup one_cell(const struct config *config, struct library_sets *sets,
+	const char *name, int (*front)(const struct front_setup *), const void *job)
 {
-	struct options options = {.ready = -1};
-	struct run_job job = {0};
-	struct library_sets sets;
-	struct err err = {0};
-	struct master_setup setup = {.config = &options.config,
-		.sets = &sets,
+	return (struct master_setup){.config = config,
+		.sets = sets,
 		.workers = 1,
 		.cells_per_worker = 1,
 		.template_trees = 1,
@@ -295,11 +293,20 @@ static int run(int argc, char **argv)
 		.execute_listener = -1,
 		.control_listener = -1,
 		.ready = -1,
-		.front_name = "run",
-		.front = run_command_front,
-		.job = &job,
+		.front_name = name,
+		.front = front,
+		.job = job,
 		.failure_code = EXIT_RUN_INTERNAL,
 		.front_is_all = true};
+}
+
+static int run(int argc, char **argv)
+{
+	struct options options = {.ready = -1};
+	struct run_job job = {0};
+	struct library_sets sets;
+	struct err err = {0};
+	struct master_setup setup = one_cell(&options.config, &sets, "run", run_command_front, &job);
 	int r = parse_options(&options, argc, argv, run_options);
 
 	if (r)
@@ -342,20 +349,8 @@ static int check(int argc, char **argv)
 	struct check_job job = {0};
 	struct library_sets sets;
 	struct err err = {0};
-	struct master_setup setup = {.config = &options.config,
-		.sets = &sets,
-		.workers = 1,
-		.cells_per_worker = 1,
-		.template_trees = 1,
-		.quiet = true,
-		.execute_listener = -1,
-		.control_listener = -1,
-		.ready = -1,
-		.front_name = "check",
-		.front = check_command_front,
-		.job = &job,
-		.failure_code = EXIT_RUN_INTERNAL,
-		.front_is_all = true};
+	struct master_setup setup =
+		one_cell(&options.config, &sets, "check", check_command_front, &job);
 	int r = parse_options(&options, argc, argv, check_options);
 
 	if (r)
