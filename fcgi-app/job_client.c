@@ -1,33 +1,84 @@
 #include "fcgi-app/job_client.h"
 
-
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	KEEP_BYTES = 256 * 1024,
 };
 
-static int write_job(struct buffer *out, const struct request *request)
+/* All but the limits and the end. */
+static int write_frames(struct buffer *out, const struct request *request)
 {
-	int r = frame_append(out, FRAME_JOB, &request->limits, sizeof(request->limits));
+	int r = frame_append(out, FRAME_SCRIPT, request->script.data, request->script.length);
 
-	if (!r)
-		r = frame_append(out, FRAME_SCRIPT, request->script.data, request->script.length);
 	if (!r && request->has_entry)
 		r = frame_append(out, FRAME_ENTRY, request->entry.data, request->entry.length);
-	if (!r)
-		r = buffer_append(out, request->parts.data, request->parts.length);
-	return r < 0 ? r : frame_append(out, FRAME_GO, NULL, 0);
+	return r < 0 ? r : buffer_append(out, request->parts.data, request->parts.length);
 }
 
-/* Waits until the lane can be read (or, with some of the job left, written). */
+static int write_all(int fd, const struct buffer *bytes)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < bytes->length) {
+		n = pwrite(fd, bytes->data + done, bytes->length - done, (off_t)done);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+/* A large job waits until the worker has made room for it (FRAME_ROOM). */
+static int write_job(struct job_client *client, const struct request *request)
+{
+	struct job_limits limits = request->limits;
+	int r = write_frames(&client->body, request);
+
+	if (r < 0)
+		return r;
+	if (client->body.length > JOB_LANE_MAX_BYTES)
+		limits.body_bytes = (uint32_t)client->body.length;
+	r = frame_append(&client->out.out, FRAME_JOB, &limits, sizeof(limits));
+	if (r < 0 || limits.body_bytes)
+		return r;
+	r = buffer_append(&client->out.out, client->body.data, client->body.length);
+	buffer_reset(&client->body, KEEP_BYTES);
+	return r < 0 ? r : frame_append(&client->out.out, FRAME_GO, NULL, 0);
+}
+
+/* Neither this thread nor the worker, which has other cells, passes a body on piece by piece. */
+static int write_body(struct job_client *client, int lane, struct frame_reader *reader)
+{
+	int room = frame_reader_take_descriptor(reader);
+	int r = room < 0 || !client->body.length ? -EPROTO : write_all(room, &client->body);
+
+	if (room >= 0)
+		close(room);
+	buffer_reset(&client->body, KEEP_BYTES);
+	if (!r)
+		r = frame_append(&client->out.out, FRAME_BODY, NULL, 0);
+	if (!r)
+		r = frame_append(&client->out.out, FRAME_GO, NULL, 0);
+	if (!r)
+		r = frame_flush(&client->out, lane);
+	return r == -EAGAIN ? 0 : r;
+}
+
+/*
+ * Waits until the lane can be read (or, with some of the job left, written). Room for a body comes
+ * at once, and has to be taken off the lane before the job can be cancelled.
+ */
 static int wait_for_lane(struct job_client *client, int lane, int client_fd)
 {
 	struct pollfd watched[2] = {
-		{.fd = lane, .events = (short)(POLLIN | (client->out.length ? POLLOUT : 0))},
-		{.fd = client_fd, .events = POLLRDHUP}};
+		{.fd = lane, .events = (short)(POLLIN | (client->out.out.length ? POLLOUT : 0))},
+		{.fd = client->body.length ? -1 : client_fd, .events = POLLRDHUP}};
 	int r;
 
 	if (poll(watched, 2, -1) < 0)
@@ -153,7 +204,7 @@ static int finish(struct job_client *client, struct answer_run *run,
 }
 
 /* Returns 1 when the answer is complete, 0 when more has to come, or a negative errno. */
-static int take_frames(struct job_client *client, struct frame_reader *reader,
+static int take_frames(struct job_client *client, int lane, struct frame_reader *reader,
 	struct answer_run *run, struct collecting *collecting)
 {
 	struct frame frame;
@@ -166,7 +217,10 @@ static int take_frames(struct job_client *client, struct frame_reader *reader,
 		if (frame.type == FRAME_READY || frame.type == FRAME_DOWN ||
 			frame.type == FRAME_LEAVING)
 			continue; /* news that crossed the job */
-		r = keep_text(client, run, collecting, &frame);
+		if (frame.type == FRAME_ROOM)
+			r = write_body(client, lane, reader);
+		else
+			r = keep_text(client, run, collecting, &frame);
 	}
 	return r;
 }
@@ -175,7 +229,7 @@ static int take_frames(struct job_client *client, struct frame_reader *reader,
 static int cancel(struct job_client *client, int lane)
 {
 	struct pollfd watched = {.fd = lane, .events = POLLOUT};
-	int r = frame_append(&client->out, FRAME_CANCEL, NULL, 0);
+	int r = frame_append(&client->out.out, FRAME_CANCEL, NULL, 0);
 
 	if (r < 0)
 		return r;
@@ -194,13 +248,14 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 
 	job_client_reset(client);
 	client->cell_leaves = false;
-	r = write_job(&client->out, request);
+	reader->takes_descriptor = true;
+	r = write_job(client, request);
 	if (!r)
 		r = frame_flush(&client->out, lane);
 	if (r < 0 && r != -EAGAIN)
 		return r;
 	for (;;) {
-		r = take_frames(client, reader, run, &collecting);
+		r = take_frames(client, lane, reader, run, &collecting);
 		if (r)
 			return r < 0 ? r : 0;
 		r = wait_for_lane(client, lane, client_fd);
@@ -228,12 +283,14 @@ int job_client_await_ready(int lane, struct frame_reader *reader)
 
 void job_client_reset(struct job_client *client)
 {
-	buffer_reset(&client->out, KEEP_BYTES);
+	frame_writer_reset(&client->out, KEEP_BYTES);
+	buffer_reset(&client->body, KEEP_BYTES);
 	buffer_reset(&client->texts, KEEP_BYTES);
 }
 
 void job_client_free(struct job_client *client)
 {
-	buffer_free(&client->out);
+	frame_writer_reset(&client->out, 0);
+	buffer_free(&client->body);
 	buffer_free(&client->texts);
 }

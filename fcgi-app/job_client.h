@@ -9,7 +9,8 @@
 #include <stdbool.h>
 
 struct job_client {
-	struct buffer out; /* the job's frames */
+	struct frame_writer out; /* the job's frames */
+	struct buffer body; /* those of a large job, until there is room for them */
 	struct buffer texts; /* what the answer's texts point into */
 	bool cell_leaves; /* the cell said that it is built anew after this job */
 };

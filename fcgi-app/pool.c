@@ -259,16 +259,16 @@ static bool is_coming(const struct pool *pool, size_t wanted)
 /* Has an idle cell built anew with a library set. Returns whether it was told. */
 static bool change(struct pool_cell *cell, size_t set)
 {
-	struct buffer out = {0};
+	struct frame_writer writer = {0};
 	uint32_t number = (uint32_t)set;
-	bool told = frame_append(&out, FRAME_CHANGE, &number, sizeof(number)) == 0 &&
-		    frame_flush(&out, cell->lane) == 0;
+	bool told = frame_append(&writer.out, FRAME_CHANGE, &number, sizeof(number)) == 0 &&
+		    frame_flush(&writer, cell->lane) == 0;
 
 	if (told) {
 		cell->state = CELL_PREPARING;
 		cell->set = set;
 	}
-	buffer_free(&out);
+	frame_writer_reset(&writer, 0);
 	return told;
 }
 

@@ -20,9 +20,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -155,11 +157,11 @@ static const struct execution_step {
 
 static void send_frame(int channel, enum frame_type type, const void *payload, size_t length)
 {
-	struct buffer out = {0};
+	struct frame_writer writer = {0};
 
-	if (frame_append(&out, type, payload, length) == 0)
-		frame_flush(&out, channel);
-	buffer_free(&out);
+	if (frame_append(&writer.out, type, payload, length) == 0)
+		frame_flush(&writer, channel);
+	frame_writer_reset(&writer, 0);
 }
 
 /* Returns the layers in force. */
@@ -234,16 +236,46 @@ static int take_frame(struct job *job, const struct frame *frame)
 	}
 }
 
+/* A large job's frames lie in a sealed file, and are read where they lie. */
+static int take_body(struct job *job, int body)
+{
+	struct frame_reader reader = {0};
+	struct frame frame;
+	struct stat status;
+	int r = body < 0 || fstat(body, &status) < 0 ? -EPROTO : 0;
+
+	if (!r) {
+		reader.in.length = (size_t)status.st_size;
+		reader.in.data =
+			mmap(NULL, reader.in.length, PROT_READ, MAP_SHARED, body, 0);
+		if (reader.in.data == MAP_FAILED)
+			r = -errno;
+	}
+	if (body >= 0)
+		close(body);
+	if (r < 0)
+		return r;
+	while (!r && frame_reader_next(&reader, &frame))
+		r = take_frame(job, &frame);
+	munmap(reader.in.data, reader.in.length);
+	return r;
+}
+
 /* Blocks, parked, until a whole job is here. Anything else is the end of this process. */
 static void receive_job(int channel, struct job *job)
 {
-	struct frame_reader reader = {.in = {.cap = JOB_MAX_BYTES}};
+	struct frame_reader reader = {.in = {.cap = JOB_MAX_BYTES}, .takes_descriptor = true};
 	struct frame frame;
+	int r = 0;
 
 	do {
 		if (frame_reader_wait(&reader, channel, &frame) != 1)
 			_exit(0); /* the worker is gone */
-		if (frame.type != FRAME_GO && take_frame(job, &frame) < 0)
+		if (frame.type == FRAME_BODY)
+			r = take_body(job, frame_reader_take_descriptor(&reader));
+		else if (frame.type != FRAME_GO)
+			r = take_frame(job, &frame);
+		if (r < 0)
 			_exit(1);
 	} while (frame.type != FRAME_GO);
 	input_finish(&job->input);

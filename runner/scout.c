@@ -17,18 +17,18 @@
 static int send_rehearsal(int channel, const char *typical, size_t length)
 {
 	const struct job_limits limits = {0};
-	struct buffer out = {0};
-	int r = frame_append(&out, FRAME_JOB, &limits, sizeof(limits));
+	struct frame_writer writer = {0};
+	int r = frame_append(&writer.out, FRAME_JOB, &limits, sizeof(limits));
 
 	if (!r)
-		r = frame_append(&out, FRAME_SCRIPT, typical, length);
+		r = frame_append(&writer.out, FRAME_SCRIPT, typical, length);
 	if (!r)
-		r = frame_append(&out, FRAME_ENTRY, "main", strlen("main"));
+		r = frame_append(&writer.out, FRAME_ENTRY, "main", strlen("main"));
 	if (!r)
-		r = frame_append(&out, FRAME_GO, NULL, 0);
+		r = frame_append(&writer.out, FRAME_GO, NULL, 0);
 	if (!r)
-		r = frame_flush(&out, channel);
-	buffer_free(&out);
+		r = frame_flush(&writer, channel);
+	frame_writer_reset(&writer, 0);
 	return r;
 }
 

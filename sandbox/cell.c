@@ -10,10 +10,12 @@
 #include "sandbox/scope.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,7 +27,7 @@ enum {
 	TRACE_MAX_US = 30 * 1000, /* for the traceback of a run out of time */
 	RETRY_FIRST_US = 20 * 1000,
 	RETRY_LAST_US = 5 * 1000 * 1000,
-	LANE_MAX_BYTES = JOB_MAX_BYTES,
+	LANE_MAX_BYTES = 2 * JOB_LANE_MAX_BYTES, /* of a job whose frames come by the lane */
 	LANE_KEEP_BYTES = 64 * 1024, /* memory that an idle cell keeps for the next job or answer */
 	CHANNEL_MAX_BYTES = RESULT_MAX_BYTES + 64 * 1024,
 	LAST_READS = 2 * CHANNEL_MAX_BYTES / (64 * 1024), /* orphans may write for ever */
@@ -46,7 +48,7 @@ void cell_init(struct cell *cell, const struct cell_environment *environment, ui
 		.warden = -1,
 		.deadline_us = clock_now_us(),
 		.lane_in = {.in = {.cap = LANE_MAX_BYTES}},
-		.job = {.out = {.cap = LANE_MAX_BYTES}},
+		.job = {.out = {.out = {.cap = LANE_MAX_BYTES}}},
 		.channel_in = {.in = {.cap = CHANNEL_MAX_BYTES}},
 		.output = {.max_bytes = STREAM_MAX_BYTES},
 		.error = {.max_bytes = STREAM_MAX_BYTES},
@@ -145,8 +147,8 @@ static void flush_lane(struct cell *cell)
 {
 	/* after an error, too: the end of the lane is seen when it is read */
 	if (cell_source_flush(cell, CELL_SOURCE_LANE, &cell->lane_out) < 0 ||
-		!cell->lane_out.length)
-		buffer_reset(&cell->lane_out, LANE_KEEP_BYTES);
+		!cell->lane_out.out.length)
+		frame_writer_reset(&cell->lane_out, LANE_KEEP_BYTES);
 }
 
 static const char *template_name(const struct cell *cell)
@@ -169,7 +171,7 @@ static void act_offer(struct cell *cell)
 	cell->run.was_parked = true;
 	if (cell->source[CELL_SOURCE_LANE].fd < 0)
 		return; /* said when a lane comes */
-	if (frame_append(&cell->lane_out, FRAME_READY, &set, sizeof(set)) == 0)
+	if (frame_append(&cell->lane_out.out, FRAME_READY, &set, sizeof(set)) == 0)
 		flush_lane(cell);
 }
 
@@ -232,11 +234,11 @@ static void act_conclude(struct cell *cell)
 	if (!r)
 		r = cell_drain_output(cell, CELL_SOURCE_STDERR, DRAIN_READS);
 	if (!r && cell->leaving)
-		r = frame_append(&cell->lane_out, FRAME_LEAVING, NULL, 0);
+		r = frame_append(&cell->lane_out.out, FRAME_LEAVING, NULL, 0);
 	if (!r)
 		r = cell_run_answer(cell, ran_on);
 	if (r < 0) {
-		buffer_reset(&cell->lane_out, 0);
+		frame_writer_reset(&cell->lane_out, 0);
 		cell_run_answer_internal(cell);
 	}
 	flush_lane(cell);
@@ -251,7 +253,7 @@ static void act_fail(struct cell *cell)
 	if (cell->job.complete)
 		cell_run_answer_internal(cell);
 	cell_job_reset(cell);
-	if (frame_append(&cell->lane_out, FRAME_DOWN, NULL, 0) == 0)
+	if (frame_append(&cell->lane_out.out, FRAME_DOWN, NULL, 0) == 0)
 		flush_lane(cell);
 	kill_warden(cell);
 	cell_run_reset(cell);
@@ -321,22 +323,8 @@ static void drop_lane(struct cell *cell)
 {
 	cell_source_close(cell, CELL_SOURCE_LANE);
 	frame_reader_reset(&cell->lane_in, 0);
-	buffer_reset(&cell->lane_out, 0);
+	frame_writer_reset(&cell->lane_out, 0);
 	abandon_job(cell);
-}
-
-static int begin_job(struct cell *cell, const struct frame *frame)
-{
-	struct job_limits *limits = &cell->job.limits;
-
-	if (frame->length != sizeof(*limits) || cell->job.begun)
-		return -EPROTO;
-	memcpy(limits, frame->payload, sizeof(*limits));
-	if (!limits->timeout_ms || !limits->memory_mib || !limits->cpu_s ||
-		limits->wanted_set >= cell->environment->sets)
-		return -EPROTO;
-	cell->job.begun = true;
-	return frame_append(&cell->job.out, FRAME_JOB, frame->payload, frame->length);
 }
 
 /* The dispatcher asks for it only while it knows the cell idle; a job cannot be on its way. */
@@ -364,6 +352,61 @@ static int refuse_rest(struct cell *cell, const struct frame *frame)
 	return 0;
 }
 
+/*
+ * Room for a large job: the dispatcher writes it there, the execution reads it there, and nobody
+ * passes it on piece by piece. It is made here, of a size that is settled, because a process that
+ * makes such files can fill all memory, and the dispatcher is to have no way to that.
+ */
+static int make_room(struct cell *cell, uint32_t bytes)
+{
+	SCOPE_FD room = memfd_create("job", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r;
+
+	if (room < 0 || ftruncate(room, bytes) < 0 ||
+		fcntl(room, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+		return -errno;
+	cell->job.body = fcntl(room, F_DUPFD_CLOEXEC, 0) + 1;
+	if (!cell->job.body)
+		return -errno;
+	r = frame_append(&cell->lane_out.out, FRAME_ROOM, NULL, 0);
+	if (!r) {
+		cell->lane_out.descriptor = fd_take(&room) + 1;
+		flush_lane(cell);
+	}
+	return r;
+}
+
+static int begin_job(struct cell *cell, const struct frame *frame)
+{
+	struct job_limits *limits = &cell->job.limits;
+	int r;
+
+	if (frame->length != sizeof(*limits) || cell->job.begun)
+		return -EPROTO;
+	memcpy(limits, frame->payload, sizeof(*limits));
+	if (!limits->timeout_ms || !limits->memory_mib || !limits->cpu_s ||
+		limits->wanted_set >= cell->environment->sets || limits->body_bytes > JOB_MAX_BYTES)
+		return -EPROTO;
+	cell->job.begun = true;
+	r = limits->body_bytes ? make_room(cell, limits->body_bytes) : 0;
+	return r < 0 ? r
+		     : frame_append(
+			       &cell->job.out.out, FRAME_JOB, frame->payload, frame->length);
+}
+
+/* From here on it cannot change; a mapping that could still write to it makes sealing fail. */
+static int take_body(struct cell *cell)
+{
+	int body = cell->job.body - 1;
+
+	if (body < 0 || cell->job.out.descriptor ||
+		fcntl(body, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+		return -EPROTO;
+	cell->job.out.descriptor = body + 1;
+	cell->job.body = 0;
+	return 0;
+}
+
 /* A job goes through unread: the frames are the execution's to understand. */
 static int take_job_frame(struct cell *cell, const struct frame *frame)
 {
@@ -382,12 +425,13 @@ static int take_job_frame(struct cell *cell, const struct frame *frame)
 	case FRAME_STDIN:
 	case FRAME_FILE:
 	case FRAME_CONTENT:
+	case FRAME_BODY:
 	case FRAME_GO:
 		if (!cell->job.begun)
 			return refuse_rest(cell, frame);
-		if (cell->job.complete)
+		if (cell->job.complete || (frame->type == FRAME_BODY && take_body(cell) < 0))
 			return -EPROTO;
-		r = frame_append(&cell->job.out, (enum frame_type)frame->type, frame->payload,
+		r = frame_append(&cell->job.out.out, (enum frame_type)frame->type, frame->payload,
 			frame->length);
 		if (!r && frame->type == FRAME_GO) {
 			cell->job.complete = true;
@@ -757,7 +801,7 @@ void cell_ask_to_leave(struct cell *cell)
 	if (cell->state != CELL_PARKED || cell->job.begun ||
 		cell->source[CELL_SOURCE_LANE].fd < 0 || !cell_renew_if_old(cell))
 		return;
-	if (frame_append(&cell->lane_out, FRAME_LEAVING, NULL, 0) == 0)
+	if (frame_append(&cell->lane_out.out, FRAME_LEAVING, NULL, 0) == 0)
 		flush_lane(cell);
 }
 

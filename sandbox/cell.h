@@ -57,7 +57,8 @@ struct cell_job {
 	struct job_limits limits;
 	bool begun, complete; /* some of it has come; all of it has */
 	uint64_t complete_us; /* CLOCK_MONOTONIC */
-	struct buffer out; /* its frames, on their way to the channel */
+	struct frame_writer out; /* its frames, on their way to the channel */
+	int body; /* 1 more than the memfd that its body is written to; owned; 0: none */
 };
 
 enum {
@@ -114,7 +115,7 @@ struct cell {
 	unsigned oversized; /* jobs in a row that a smaller set would have done for */
 	unsigned failures; /* in a row, for the back-off */
 	struct frame_reader lane_in, channel_in;
-	struct buffer lane_out;
+	struct frame_writer lane_out;
 	struct cell_job job;
 	struct capture output, error;
 	struct cell_run run;

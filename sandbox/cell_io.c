@@ -49,7 +49,7 @@ void cell_source_close(struct cell *cell, enum cell_source_kind kind)
 	fd_close(&cell->source[kind].fd);
 }
 
-int cell_source_flush(struct cell *cell, enum cell_source_kind kind, struct buffer *out)
+int cell_source_flush(struct cell *cell, enum cell_source_kind kind, struct frame_writer *out)
 {
 	struct cell_source *source = &cell->source[kind];
 	int r = source->fd < 0 ? -EPIPE : frame_flush(out, source->fd);

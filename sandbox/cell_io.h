@@ -17,7 +17,7 @@ void cell_source_close(struct cell *cell, enum cell_source_kind kind);
  * Sends what is in *out over the source, and watches for room while some of it is left.
  * Returns 0, also when some is left, or a negative errno when the peer is gone.
  */
-int cell_source_flush(struct cell *cell, enum cell_source_kind kind, struct buffer *out);
+int cell_source_flush(struct cell *cell, enum cell_source_kind kind, struct frame_writer *out);
 
 /*
  * Takes what is there of stdout or stderr into its capture; at most `reads` times 64 KiB, so that

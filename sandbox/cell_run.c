@@ -41,8 +41,8 @@ void cell_run_reset(struct cell *cell)
 		.traceback = traceback};
 	cell->watch = (struct cell_watch){.next_us = 0};
 	memcpy(run->extras, extras, sizeof(extras));
-	if (!cell->lane_out.length)
-		buffer_reset(&cell->lane_out, KEEP_BYTES); /* an answer may have been large */
+	if (!cell->lane_out.out.length)
+		frame_writer_reset(&cell->lane_out, KEEP_BYTES); /* an answer may have been large */
 	frame_reader_reset(&cell->channel_in, KEEP_BYTES);
 	capture_reset(&cell->output);
 	capture_reset(&cell->error);
@@ -50,9 +50,11 @@ void cell_run_reset(struct cell *cell)
 
 void cell_job_reset(struct cell *cell)
 {
-	struct buffer out = cell->job.out;
+	struct frame_writer out = cell->job.out;
 
-	buffer_reset(&out, KEEP_BYTES);
+	if (cell->job.body)
+		close(cell->job.body - 1);
+	frame_writer_reset(&out, KEEP_BYTES);
 	cell->job = (struct cell_job){.out = out};
 }
 
@@ -167,7 +169,7 @@ static void measure(const struct cell *cell, struct verdict_facts *facts)
 static int append_stream(struct cell *cell, enum frame_type type, struct capture *capture,
 	uint64_t *dropped, uint64_t *at)
 {
-	struct buffer *out = &cell->lane_out;
+	struct buffer *out = &cell->lane_out.out;
 	struct frame_header header = {.type = type};
 	size_t start = out->length;
 	int r = buffer_append(out, &header, sizeof(header));
@@ -189,21 +191,21 @@ static int append_words(struct cell *cell, const struct verdict *verdict,
 
 	if (verdict->kind == VERDICT_OK)
 		return frame_append(
-			&cell->lane_out, FRAME_RESULT, run->value.data, run->value.length);
+			&cell->lane_out.out, FRAME_RESULT, run->value.data, run->value.length);
 	if (verdict->kind == VERDICT_NOT_JSON && run->bad_value)
 		return frame_append(
-			&cell->lane_out, FRAME_ERROR_TEXT, run->value.data, run->value.length);
+			&cell->lane_out.out, FRAME_ERROR_TEXT, run->value.data, run->value.length);
 	if (verdict->kind == VERDICT_TIME && run->traceback.length)
-		return frame_append(&cell->lane_out, FRAME_TRACEBACK, run->traceback.data,
+		return frame_append(&cell->lane_out.out, FRAME_TRACEBACK, run->traceback.data,
 			run->traceback.length);
 	if (!claim || run->timed_out || run->oversize_bytes || run->struck_bytes)
 		return 0;
-	r = frame_append(&cell->lane_out, FRAME_ERROR_TYPE, claim->type, claim->header.type_bytes);
+	r = frame_append(&cell->lane_out.out, FRAME_ERROR_TYPE, claim->type, claim->header.type_bytes);
 	if (!r)
-		r = frame_append(&cell->lane_out, FRAME_ERROR_TEXT, claim->error,
+		r = frame_append(&cell->lane_out.out, FRAME_ERROR_TEXT, claim->error,
 			claim->header.error_bytes);
 	if (!r && claim->header.traceback_bytes)
-		r = frame_append(&cell->lane_out, FRAME_TRACEBACK, claim->traceback,
+		r = frame_append(&cell->lane_out.out, FRAME_TRACEBACK, claim->traceback,
 			claim->header.traceback_bytes);
 	return r;
 }
@@ -224,8 +226,8 @@ static int append_extras(struct cell *cell, const struct verdict_facts *facts)
 		return 0;
 	if (facts->timed_out)
 		return 0;
-	r = buffer_append(&cell->lane_out, figures->data, figures->length);
-	return r < 0 ? r : buffer_append(&cell->lane_out, files->data, files->length);
+	r = buffer_append(&cell->lane_out.out, figures->data, figures->length);
+	return r < 0 ? r : buffer_append(&cell->lane_out.out, files->data, files->length);
 }
 
 int cell_run_answer(struct cell *cell, const char *template_name)
@@ -263,7 +265,7 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 	if (!r)
 		r = append_extras(cell, &facts);
 	if (!r)
-		r = frame_append(&cell->lane_out, FRAME_VERDICT, &verdict, sizeof(verdict));
+		r = frame_append(&cell->lane_out.out, FRAME_VERDICT, &verdict, sizeof(verdict));
 	return r;
 }
 
@@ -272,5 +274,5 @@ int cell_run_answer_internal(struct cell *cell)
 	const struct verdict verdict = {
 		.kind = VERDICT_INTERNAL, .unstarted = !cell->run.started_us};
 
-	return frame_append(&cell->lane_out, FRAME_VERDICT, &verdict, sizeof(verdict));
+	return frame_append(&cell->lane_out.out, FRAME_VERDICT, &verdict, sizeof(verdict));
 }

@@ -8,6 +8,7 @@
 
 #include "sandbox/buffer.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -17,6 +18,7 @@ enum frame_type {
 	FRAME_SCRIPT, /* Python source, UTF-8 */
 	FRAME_ENTRY, /* name of the function to call; absent: the script runs as __main__ */
 	FRAME_GO, /* empty; the job is complete */
+	FRAME_BODY, /* empty; the job's other frames lie in a sealed memfd, which comes along */
 	FRAME_CHANGE, /* uint32_t: the library set that an idle cell is to hold from now on */
 	FRAME_CANCEL, /* empty; dispatcher to worker: nobody waits for the answer any more */
 	/* parts of a job that it may do without; JSON is the client's own text, proven strict */
@@ -47,6 +49,7 @@ enum frame_type {
 	FRAME_ERROR_TYPE, /* name of the exception's class */
 	FRAME_ERROR_TEXT, /* one line for people */
 	FRAME_VERDICT, /* struct verdict; the answer is complete */
+	FRAME_ROOM, /* empty; along comes a memfd for the body of the job that is on its way */
 	FRAME_LEAVING, /* empty; the cell is built anew after this answer, or once told to change */
 };
 
@@ -71,6 +74,8 @@ int frame_append(struct buffer *out, enum frame_type type, const void *payload, 
 struct frame_reader {
 	struct buffer in;
 	size_t start; /* bytes of `in` that were already returned */
+	bool takes_descriptor; /* else none is ever received */
+	int descriptor; /* 1 more than the first one that came along; owned; 0: none */
 };
 
 /*
@@ -90,6 +95,9 @@ int frame_reader_next(struct frame_reader *reader, struct frame *frame);
  */
 int frame_reader_peek(const struct frame_reader *reader, struct frame_header *header);
 
+/* The descriptor that came along, now the caller's, or -1. */
+int frame_reader_take_descriptor(struct frame_reader *reader);
+
 /* Forgets what is held, keeping up to keep_bytes of memory for the next use. */
 void frame_reader_reset(struct frame_reader *reader, size_t keep_bytes);
 void frame_reader_free(struct frame_reader *reader);
@@ -101,9 +109,22 @@ void frame_reader_free(struct frame_reader *reader);
 int frame_reader_wait(struct frame_reader *reader, int fd, struct frame *frame);
 
 /*
- * Sends as much of the buffer as the socket takes and drops it from the buffer; never SIGPIPE.
- * Returns 0 when the buffer is empty, -EAGAIN when some is left, another negative errno.
+ * Frames on their way out, appended to `out`. What was sent is not moved up: a large answer goes
+ * in many pieces. A zeroed struct is ready for use, frame_writer_reset gives its memory back.
  */
-int frame_flush(struct buffer *out, int fd);
+struct frame_writer {
+	struct buffer out;
+	size_t sent; /* bytes of `out` that have gone */
+	int descriptor; /* 1 more than one that goes along with the next bytes; owned; 0: none */
+};
+
+/*
+ * Sends as much as the socket takes; never SIGPIPE. What has gone along is closed.
+ * Returns 0 when all has gone, -EAGAIN when some is left, another negative errno.
+ */
+int frame_flush(struct frame_writer *writer, int fd);
+
+/* Forgets what is left, keeping up to keep_bytes of memory for the next use. */
+void frame_writer_reset(struct frame_writer *writer, size_t keep_bytes);
 
 #endif

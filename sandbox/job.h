@@ -34,6 +34,7 @@ enum {
 	ERROR_TYPE_MAX_BYTES = 256,
 	TRACEBACK_MAX_BYTES = 64 << 10,
 	JOB_MAX_BYTES = 24 << 20,
+	JOB_LANE_MAX_BYTES = 128 << 10, /* a larger job has a body (FRAME_BODY) */
 	FILES_MAX = 100, /* into the working directory, and out of it */
 	FILES_MAX_BYTES = 8 << 20, /* of their contents together; on the way in stdin included */
 	FILE_PATH_MAX_BYTES = 4095, /* of an output file; the kernel has no longer ones */
@@ -52,6 +53,7 @@ struct job_limits {
 	uint32_t cpu_s; /* CPU time of each process */
 	uint32_t wanted_set; /* index of the library set that its imports ask for */
 	uint32_t flags; /* enum job_flag */
+	uint32_t body_bytes; /* what FRAME_ROOM is to have room for; 0: all frames come by the lane */
 };
 
 enum job_flag {

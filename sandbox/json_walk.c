@@ -14,14 +14,25 @@ static const char *skip_space(const char *at, const char *end)
 	return at;
 }
 
-/* From the opening quote to behind the closing one: the first that no backslash stands before. */
+/* Whether the quote at at is one of the string's characters: an odd number of backslashes. */
+static bool is_escaped(const char *at, const char *start)
+{
+	const char *before = at;
+
+	while (before > start && before[-1] == '\\')
+		before--;
+	return (at - before) % 2;
+}
+
+/* From the opening quote to behind the closing one. */
 static const char *skip_string(const char *at, const char *end)
 {
-	for (at++; at < end && *at != '"'; at++) {
-		if (*at == '\\')
-			at++;
-	}
-	return at + 1;
+	const char *start = at + 1, *quote = at;
+
+	do
+		quote = memchr(quote + 1, '"', (size_t)(end - quote - 1));
+	while (quote && is_escaped(quote, start));
+	return quote ? quote + 1 : end;
 }
 
 static const char *skip_container(const char *at, const char *end)

@@ -10,13 +10,13 @@ union control {
 	char bytes[CMSG_SPACE(sizeof(int) * MESSAGE_FDS_MAX)];
 };
 
-int message_send(int socket, const void *message, size_t size, const int *fds, size_t count)
+static ssize_t send_with(
+	int socket, const void *data, size_t size, const int *fds, size_t count)
 {
-	struct iovec part = {.iov_base = (void *)message, .iov_len = size};
+	struct iovec part = {.iov_base = (void *)data, .iov_len = size};
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 	union control control;
 	struct cmsghdr *rights;
-	ssize_t n;
 
 	if (count) {
 		memset(&control, 0, sizeof(control));
@@ -28,10 +28,22 @@ int message_send(int socket, const void *message, size_t size, const int *fds, s
 		rights->cmsg_len = CMSG_LEN(sizeof(int) * count);
 		memcpy(CMSG_DATA(rights), fds, sizeof(int) * count);
 	}
+	return sendmsg(socket, &header, MSG_NOSIGNAL);
+}
+
+int message_send(int socket, const void *message, size_t size, const int *fds, size_t count)
+{
+	ssize_t n;
+
 	do
-		n = sendmsg(socket, &header, MSG_NOSIGNAL);
+		n = send_with(socket, message, size, fds, count);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
+}
+
+ssize_t message_send_some(int socket, const void *data, size_t size, int fd)
+{
+	return send_with(socket, data, size, &fd, 1);
 }
 
 /* Copies up to *count descriptors out of the message and closes any beyond. */

@@ -3,6 +3,7 @@
 import concurrent.futures
 import ctypes
 import json
+import mmap
 import os
 import resource
 import signal
@@ -134,17 +135,17 @@ def test_memory_that_is_refused(make_service):
 # The dispatcher is stopped, and what it holds is used in its place: that is all that somebody has
 # who has taken it over, for it can open nothing.
 
-JOB, SCRIPT, ENTRY, GO, CHANGE, CANCEL = range(1, 7)
+JOB, SCRIPT, ENTRY, GO, BODY, CHANGE, CANCEL = range(1, 8)
 PARKED, STEP_FAILED, RESULT = 32, 33, 34
-READY, VERDICT = 64, 70
+READY, VERDICT, ROOM = 64, 70, 71
 
 
 def frame(kind, payload=b"", length=None):
     return struct.pack("=II", kind, len(payload) if length is None else length) + payload
 
 
-def limits(timeout_ms=2000, memory=64, cpu=5, wanted=0, flags=0):
-    return struct.pack("=IIIII", timeout_ms, memory, cpu, wanted, flags)
+def limits(timeout_ms=2000, memory=64, cpu=5, wanted=0, flags=0, body=0):
+    return struct.pack("=IIIIII", timeout_ms, memory, cpu, wanted, flags, body)
 
 
 def job(script=TRIVIAL, **fields):
@@ -226,16 +227,22 @@ BREACHES = {
     "change of the wrong size": frame(CHANGE, b"x"),
     "change to a wrong set": frame(CHANGE, struct.pack("=I", 77)),
     "change in a job": frame(JOB, limits()) + frame(CHANGE, struct.pack("=I", 0)),
+    "a body without room": frame(JOB, limits()) + frame(BODY),
+    "a body over the cap": frame(JOB, limits(body=24 * MIB + 1)),
+    "two bodies": frame(JOB, limits(body=8)) + frame(BODY) * 2,
     "over the cap": frame(SCRIPT, b"", length=0xffffffff),
     "script without end": frame(JOB, limits()) + frame(SCRIPT, b"x" * (25 * MIB)),
 }
 
 
+SPARE = 7  # lanes that no breach uses up
+
+
 @pytest.fixture(scope="module")
 def instance():
-    """As many cells as there are breaches, and two to spare; a stopped dispatcher may stay."""
+    """As many cells as there are breaches, and some to spare; a stopped dispatcher may stay."""
     from conftest import Service
-    service = Service(workers=1, cells_per_worker=len(BREACHES) + 4, library_sets="base",
+    service = Service(workers=1, cells_per_worker=len(BREACHES) + SPARE, library_sets="base",
                       wedged_after=100)
     yield service
     assert service.stop() == 0, service.log()
@@ -251,7 +258,7 @@ def taken_over(instance):
 
 def test_what_it_holds(taken_over, instance):
     """Lanes, one control socket, two listeners: no worker, no warden, no template, no file."""
-    assert len(taken_over.lanes) == len(BREACHES) + 4
+    assert len(taken_over.lanes) == len(BREACHES) + SPARE
     assert len(taken_over.controls) == 1 and len(taken_over.listeners) == 2
     kinds = set()
     for name in os.listdir(f"/proc/{taken_over.process.pid}/fd"):
@@ -314,6 +321,86 @@ def test_limits_are_held_by_the_cell(taken_over):
     time.sleep(0.2)
     lane.close()
     assert serves(taken_over.lanes[0])
+
+
+# --- a large job, for which the worker makes room
+
+
+def body(script="def main():\n    return 'large'", size=300000):
+    return (frame(SCRIPT, (script + "\n#" + "x" * size).encode()) + frame(ENTRY, b"main"))
+
+
+def ask_for_room(lane, size):
+    """Announces a job with a body of that size; the file that the worker sends for it."""
+    lane.sendall(frame(JOB, limits(body=size)))
+    data, fds = b"", []
+    while not fds:
+        part, fds, _, _ = socket.recv_fds(lane, 65536, 4)
+        assert part, "the lane was closed"
+        data += part
+    assert len(fds) == 1 and frame(ROOM) in data
+    return fds[0]
+
+
+def test_room_for_a_large_job(taken_over):
+    """It has the size that was announced, for good, and what is in it counts until it is sent."""
+    lane, large = taken_over.lanes[2], body()
+    room = ask_for_room(lane, len(large))
+    for length in (0, len(large) + 1):
+        with pytest.raises(PermissionError):
+            os.ftruncate(room, length)
+    with pytest.raises(PermissionError):
+        os.pwrite(room, b"x", len(large))
+    os.pwrite(room, large, 0)
+    lane.sendall(frame(BODY) + frame(GO))
+    assert receive(lane, RESULT) == b'"large"'
+    with pytest.raises(PermissionError):
+        os.pwrite(room, b"x", 0)
+    os.close(room)
+    assert serves(lane)
+
+
+def test_room_that_stays_open_to_changes(taken_over):
+    """A mapping that could write to it once the execution reads: the lane is closed."""
+    lane, large = taken_over.lanes.pop(), body()
+    room = ask_for_room(lane, len(large))
+    with mmap.mmap(room, len(large)) as mapping:
+        mapping[:] = large
+        with pytest.raises((EOFError, ConnectionError)):
+            lane.sendall(frame(BODY) + frame(GO))
+            receive(lane, RESULT)
+    os.close(room)
+    lane.close()
+    assert serves(taken_over.lanes[0])
+
+
+@pytest.mark.parametrize("content", [
+    b"", frame(4711), frame(SCRIPT, b"", length=0xffffffff), b"\xff" * 300, frame(GO),
+    frame(JOB, limits(memory=60000)), body()[:-3]])
+def test_room_with_garbage(taken_over, content):
+    """The execution's to understand: it ends, and its cell goes on."""
+    lane = taken_over.lanes[2]
+    room = ask_for_room(lane, 200000)
+    os.pwrite(room, content, 0)
+    os.close(room)
+    lane.sendall(frame(BODY) + frame(GO))
+    receive(lane, VERDICT)
+    assert eventually(lambda: serves(lane), 5)
+
+
+def test_rooms_that_nobody_uses(taken_over, instance):
+    """Called off before it is filled, and again: nothing stays with the worker."""
+    lane, worker = taken_over.lanes[2], Tree(instance).workers[0]
+
+    def rooms():
+        found = (os.readlink(f"/proc/{worker.pid}/fd/{name}")
+                 for name in os.listdir(f"/proc/{worker.pid}/fd"))
+        return sum(target.startswith("/memfd:job") for target in found)
+    for _ in range(50):
+        os.close(ask_for_room(lane, 24 * MIB))
+        lane.sendall(frame(CANCEL))
+    assert eventually(lambda: serves(lane), 5)
+    assert rooms() == 0
 
 
 REPORTS = {"empty": b"", "short": b"\1", "long": bytes(64), "of a worker": bytes(216)}

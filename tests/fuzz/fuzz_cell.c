@@ -323,8 +323,8 @@ static void stop(void)
 	fd_close(&cell.run.status_file);
 	frame_reader_free(&cell.lane_in);
 	frame_reader_free(&cell.channel_in);
-	buffer_free(&cell.lane_out);
-	buffer_free(&cell.job.out);
+	frame_writer_reset(&cell.lane_out, 0);
+	frame_writer_reset(&cell.job.out, 0);
 	buffer_free(&cell.run.value);
 	buffer_free(&cell.run.claim);
 	buffer_free(&cell.run.traceback);

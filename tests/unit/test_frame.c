@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -13,7 +14,7 @@ enum {
 
 struct line {
 	int pair[2]; /* what is written to 0 is read from 1 */
-	struct buffer out;
+	struct frame_writer writer;
 	struct frame_reader reader;
 };
 
@@ -32,7 +33,7 @@ static int close_line(void **state)
 
 	close(line->pair[0]);
 	close(line->pair[1]);
-	buffer_free(&line->out);
+	frame_writer_reset(&line->writer, 0);
 	frame_reader_free(&line->reader);
 	return 0;
 }
@@ -70,38 +71,38 @@ static void test_append_layout(void **state)
 	struct line *line = *state;
 	const uint32_t header[2] = {FRAME_SCRIPT, 3};
 
-	assert_int_equal(frame_append(&line->out, FRAME_SCRIPT, "abc", 3), 0);
-	assert_int_equal(line->out.length, HEADER + 3);
-	assert_memory_equal(line->out.data, header, HEADER);
-	assert_memory_equal(line->out.data + HEADER, "abc", 3);
+	assert_int_equal(frame_append(&line->writer.out, FRAME_SCRIPT, "abc", 3), 0);
+	assert_int_equal(line->writer.out.length, HEADER + 3);
+	assert_memory_equal(line->writer.out.data, header, HEADER);
+	assert_memory_equal(line->writer.out.data + HEADER, "abc", 3);
 }
 
 static void test_append_refuses_whole(void **state)
 {
 	struct line *line = *state;
 
-	line->out.cap = HEADER + 3;
-	assert_int_equal(frame_append(&line->out, FRAME_SCRIPT, "abcd", 4), -EMSGSIZE);
-	assert_int_equal(line->out.length, 0);
-	assert_int_equal(frame_append(&line->out, FRAME_SCRIPT, "abc", 3), 0);
-	assert_int_equal(frame_append(&line->out, FRAME_GO, NULL, 0), -EMSGSIZE);
-	assert_int_equal(line->out.length, HEADER + 3);
-	line->out.cap = 0;
+	line->writer.out.cap = HEADER + 3;
+	assert_int_equal(frame_append(&line->writer.out, FRAME_SCRIPT, "abcd", 4), -EMSGSIZE);
+	assert_int_equal(line->writer.out.length, 0);
+	assert_int_equal(frame_append(&line->writer.out, FRAME_SCRIPT, "abc", 3), 0);
+	assert_int_equal(frame_append(&line->writer.out, FRAME_GO, NULL, 0), -EMSGSIZE);
+	assert_int_equal(line->writer.out.length, HEADER + 3);
+	line->writer.out.cap = 0;
 	assert_int_equal(
-		frame_append(&line->out, FRAME_SCRIPT, "", (size_t)UINT32_MAX + 1), -EMSGSIZE);
-	assert_int_equal(line->out.length, HEADER + 3);
+		frame_append(&line->writer.out, FRAME_SCRIPT, "", (size_t)UINT32_MAX + 1), -EMSGSIZE);
+	assert_int_equal(line->writer.out.length, HEADER + 3);
 }
 
 static void test_many_frames_at_once(void **state)
 {
 	struct line *line = *state;
 
-	frame_append(&line->out, FRAME_JOB, "limits", 6);
-	frame_append(&line->out, FRAME_GO, NULL, 0);
-	frame_append(&line->out, FRAME_GO, NULL, 0);
-	frame_append(&line->out, (enum frame_type)0xffffffff, "?", 1);
-	assert_int_equal(frame_flush(&line->out, line->pair[0]), 0);
-	assert_int_equal(line->out.length, 0);
+	frame_append(&line->writer.out, FRAME_JOB, "limits", 6);
+	frame_append(&line->writer.out, FRAME_GO, NULL, 0);
+	frame_append(&line->writer.out, FRAME_GO, NULL, 0);
+	frame_append(&line->writer.out, (enum frame_type)0xffffffff, "?", 1);
+	assert_int_equal(frame_flush(&line->writer, line->pair[0]), 0);
+	assert_int_equal(line->writer.out.length, 0);
 	assert_int_equal(fill(line), 4 * HEADER + 7);
 	expect_frame(line, FRAME_JOB, "limits", 6);
 	expect_frame(line, FRAME_GO, NULL, 0);
@@ -116,15 +117,15 @@ static void test_byte_by_byte(void **state)
 	struct line *line = *state;
 	struct frame_header header;
 
-	frame_append(&line->out, FRAME_STDOUT, "hello", 5);
-	frame_append(&line->out, FRAME_DONE, NULL, 0);
-	for (size_t i = 0; i < line->out.length; i++) {
+	frame_append(&line->writer.out, FRAME_STDOUT, "hello", 5);
+	frame_append(&line->writer.out, FRAME_DONE, NULL, 0);
+	for (size_t i = 0; i < line->writer.out.length; i++) {
 		if (i == HEADER + 5)
 			expect_frame(line, FRAME_STDOUT, "hello", 5);
 		expect_none(line);
 		assert_int_equal(
 			frame_reader_peek(&line->reader, &header), i >= HEADER && i < HEADER + 5);
-		write_bytes(line, line->out.data + i, 1);
+		write_bytes(line, line->writer.out.data + i, 1);
 		assert_int_equal(fill(line), 1);
 	}
 	expect_frame(line, FRAME_DONE, NULL, 0);
@@ -138,9 +139,9 @@ static void test_peek_before_the_payload(void **state)
 	struct frame_header header = {0};
 
 	assert_int_equal(frame_reader_peek(&line->reader, &header), 0);
-	frame_append(&line->out, FRAME_STDERR, "x", 1);
-	buffer_append(&line->out, &huge, sizeof(huge));
-	frame_flush(&line->out, line->pair[0]);
+	frame_append(&line->writer.out, FRAME_STDERR, "x", 1);
+	buffer_append(&line->writer.out, &huge, sizeof(huge));
+	frame_flush(&line->writer, line->pair[0]);
 	assert_int_equal(fill(line), 2 * HEADER + 1);
 	assert_int_equal(frame_reader_peek(&line->reader, &header), 1);
 	assert_int_equal(header.type, FRAME_STDERR);
@@ -159,9 +160,9 @@ static void test_cap(void **state)
 
 	line->reader.in.cap = 100;
 	memset(payload, 'p', sizeof(payload));
-	frame_append(&line->out, FRAME_RESULT, payload, 92);
-	frame_append(&line->out, FRAME_RESULT, payload, 93);
-	frame_flush(&line->out, line->pair[0]);
+	frame_append(&line->writer.out, FRAME_RESULT, payload, 92);
+	frame_append(&line->writer.out, FRAME_RESULT, payload, 93);
+	frame_flush(&line->writer, line->pair[0]);
 	assert_int_equal(fill(line), 100);
 	assert_int_equal(fill(line), -EMSGSIZE);
 	expect_frame(line, FRAME_RESULT, payload, 92);
@@ -179,10 +180,10 @@ static void test_cap_in_pieces(void **state)
 
 	line->reader.in.cap = 100;
 	memset(payload, 'p', sizeof(payload));
-	frame_append(&line->out, FRAME_RESULT, payload, sizeof(payload));
-	write_bytes(line, line->out.data, 60);
+	frame_append(&line->writer.out, FRAME_RESULT, payload, sizeof(payload));
+	write_bytes(line, line->writer.out.data, 60);
 	assert_int_equal(fill(line), 60);
-	write_bytes(line, line->out.data + 60, 40);
+	write_bytes(line, line->writer.out.data + 60, 40);
 	assert_int_equal(fill(line), 40);
 	expect_frame(line, FRAME_RESULT, payload, sizeof(payload));
 }
@@ -214,15 +215,15 @@ static void test_reset_forgets(void **state)
 {
 	struct line *line = *state;
 
-	frame_append(&line->out, FRAME_GO, NULL, 0);
-	buffer_append(&line->out, "garbage", 7);
-	frame_flush(&line->out, line->pair[0]);
+	frame_append(&line->writer.out, FRAME_GO, NULL, 0);
+	buffer_append(&line->writer.out, "garbage", 7);
+	frame_flush(&line->writer, line->pair[0]);
 	fill(line);
 	expect_frame(line, FRAME_GO, NULL, 0);
 	frame_reader_reset(&line->reader, 1 << 20);
 	expect_none(line);
-	frame_append(&line->out, FRAME_DONE, "d", 1);
-	frame_flush(&line->out, line->pair[0]);
+	frame_append(&line->writer.out, FRAME_DONE, "d", 1);
+	frame_flush(&line->writer, line->pair[0]);
 	fill(line);
 	expect_frame(line, FRAME_DONE, "d", 1);
 	frame_reader_reset(&line->reader, 0);
@@ -235,9 +236,9 @@ static void test_wait(void **state)
 	struct frame frame;
 
 	assert_int_equal(frame_reader_wait(&line->reader, line->pair[1], &frame), -EAGAIN);
-	frame_append(&line->out, FRAME_JOB, "a", 1);
-	frame_append(&line->out, FRAME_GO, NULL, 0);
-	frame_flush(&line->out, line->pair[0]);
+	frame_append(&line->writer.out, FRAME_JOB, "a", 1);
+	frame_append(&line->writer.out, FRAME_GO, NULL, 0);
+	frame_flush(&line->writer, line->pair[0]);
 	assert_int_equal(frame_reader_wait(&line->reader, line->pair[1], &frame), 1);
 	assert_int_equal(frame.type, FRAME_JOB);
 	assert_int_equal(frame_reader_wait(&line->reader, line->pair[1], &frame), 1);
@@ -254,13 +255,13 @@ static void test_wait_for_bytes(void **state)
 	pid_t child;
 	int status;
 
-	frame_append(&line->out, FRAME_GO, "ok", 2);
+	frame_append(&line->writer.out, FRAME_GO, "ok", 2);
 	fcntl(line->pair[1], F_SETFL, 0);
 	child = fork();
 	if (!child) {
-		for (size_t i = 0; i < line->out.length; i++) {
+		for (size_t i = 0; i < line->writer.out.length; i++) {
 			usleep(2000);
-			if (write(line->pair[0], line->out.data + i, 1) != 1)
+			if (write(line->pair[0], line->writer.out.data + i, 1) != 1)
 				_exit(1);
 		}
 		_exit(0);
@@ -283,19 +284,19 @@ static void test_flush_keeps_what_is_left(void **state)
 	assert_non_null(payload);
 	for (size_t i = 0; i < 700000; i++)
 		payload[i] = (char)(i * 7);
-	frame_append(&line->out, FRAME_RESULT, payload, 700000);
-	r = frame_flush(&line->out, line->pair[0]);
+	frame_append(&line->writer.out, FRAME_RESULT, payload, 700000);
+	r = frame_flush(&line->writer, line->pair[0]);
 	assert_int_equal(r, -EAGAIN);
-	assert_true(line->out.length > 0 && line->out.length < 700000);
+	assert_true(line->writer.sent > 0 && line->writer.sent < line->writer.out.length);
 	while (!frame_reader_next(&line->reader, &frame)) {
 		r = fill(line);
 		assert_true(r > 0 || r == -EAGAIN);
-		r = frame_flush(&line->out, line->pair[0]);
+		r = frame_flush(&line->writer, line->pair[0]);
 		assert_true(r == 0 || r == -EAGAIN);
 	}
 	assert_int_equal(frame.length, 700000);
 	assert_memory_equal(frame.payload, payload, 700000);
-	assert_int_equal(line->out.length, 0);
+	assert_int_equal(line->writer.out.length, 0);
 	free(payload);
 }
 
@@ -304,10 +305,81 @@ static void test_flush_to_nobody(void **state)
 	struct line *line = *state;
 
 	close(line->pair[1]);
-	frame_append(&line->out, FRAME_GO, NULL, 0);
-	assert_int_equal(frame_flush(&line->out, line->pair[0]), -EPIPE);
-	assert_int_equal(line->out.length, HEADER);
+	frame_append(&line->writer.out, FRAME_GO, NULL, 0);
+	assert_int_equal(frame_flush(&line->writer, line->pair[0]), -EPIPE);
+	assert_int_equal(line->writer.out.length, HEADER);
 	line->pair[1] = dup(line->pair[0]);
+}
+
+/* --- descriptors that come along ----------------------------------------------------------- */
+
+static size_t open_descriptors(void)
+{
+	size_t count = 0;
+
+	for (int fd = 0; fd < 64; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+static void send_with_descriptor(struct line *line)
+{
+	line->writer.descriptor = memfd_create("body", MFD_CLOEXEC) + 1;
+	assert_true(line->writer.descriptor > 0);
+	assert_int_equal(write(line->writer.descriptor - 1, "body", 4), 4);
+	frame_append(&line->writer.out, FRAME_BODY, NULL, 0);
+	assert_int_equal(frame_flush(&line->writer, line->pair[0]), 0);
+	assert_int_equal(line->writer.descriptor, 0);
+}
+
+static void test_descriptor_arrives(void **state)
+{
+	struct line *line = *state;
+	size_t before = open_descriptors();
+	char text[4] = "";
+	int fd;
+
+	line->reader.takes_descriptor = true;
+	send_with_descriptor(line);
+	assert_int_equal(fill(line), HEADER);
+	expect_frame(line, FRAME_BODY, NULL, 0);
+	fd = frame_reader_take_descriptor(&line->reader);
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(pread(fd, text, sizeof(text), 0), 4);
+	assert_memory_equal(text, "body", 4);
+	assert_int_equal(frame_reader_take_descriptor(&line->reader), -1);
+	close(fd);
+	assert_int_equal(open_descriptors(), before);
+}
+
+static void test_descriptor_that_nobody_takes(void **state)
+{
+	struct line *line = *state;
+	size_t before = open_descriptors();
+
+	send_with_descriptor(line);
+	assert_int_equal(fill(line), HEADER); /* a reader that is sent none: the kernel drops it */
+	assert_int_equal(frame_reader_take_descriptor(&line->reader), -1);
+	line->reader.takes_descriptor = true;
+	send_with_descriptor(line);
+	send_with_descriptor(line);
+	assert_int_equal(fill(line), HEADER); /* one read ends where a descriptor comes along */
+	assert_int_equal(fill(line), HEADER);
+	assert_int_equal(open_descriptors(), before + 1);
+	frame_reader_reset(&line->reader, 0);
+	assert_int_equal(open_descriptors(), before);
+}
+
+static void test_descriptor_that_is_not_sent(void **state)
+{
+	struct line *line = *state;
+	size_t before = open_descriptors();
+
+	line->writer.descriptor = memfd_create("body", MFD_CLOEXEC) + 1;
+	frame_writer_reset(&line->writer, 0);
+	assert_int_equal(line->writer.descriptor, 0);
+	assert_int_equal(open_descriptors(), before);
 }
 
 /* Each write keeps its own author, and one read never mixes two. */
@@ -391,13 +463,13 @@ static void test_random_pieces(void **state)
 	for (size_t i = 0; i < sizeof(payload); i++)
 		payload[i] = (char)i;
 	for (uint32_t i = 0; i < 200; i++)
-		frame_append(&line->out, (enum frame_type)i, payload, i * 13 % sizeof(payload));
-	while (next < line->out.length) {
+		frame_append(&line->writer.out, (enum frame_type)i, payload, i * 13 % sizeof(payload));
+	while (next < line->writer.out.length) {
 		size_t length = 1 + unit_random(&seed) % 2000;
 
-		if (length > line->out.length - next)
-			length = line->out.length - next;
-		write_bytes(line, line->out.data + next, length);
+		if (length > line->writer.out.length - next)
+			length = line->writer.out.length - next;
+		write_bytes(line, line->writer.out.data + next, length);
 		next += length;
 		assert_int_equal(fill(line), (int)length);
 		while (unit_random(&seed) % 8 && frame_reader_next(&line->reader, &frame)) {
@@ -431,6 +503,9 @@ int main(void)
 		LINE_TEST(test_wait_for_bytes),
 		LINE_TEST(test_flush_keeps_what_is_left),
 		LINE_TEST(test_flush_to_nobody),
+		LINE_TEST(test_descriptor_arrives),
+		LINE_TEST(test_descriptor_that_nobody_takes),
+		LINE_TEST(test_descriptor_that_is_not_sent),
 		LINE_TEST(test_sender),
 		LINE_TEST(test_descriptors_are_not_taken),
 		LINE_TEST(test_random_pieces),

@@ -67,12 +67,12 @@ static int tear_down(void **state)
 
 static void send_frame(struct bench *bench, size_t cell, enum frame_type type, uint32_t set)
 {
-	struct buffer out = {0};
+	struct frame_writer writer = {0};
 
 	assert_int_equal(
-		frame_append(&out, type, &set, type == FRAME_READY ? sizeof(set) : 0), 0);
-	assert_int_equal(frame_flush(&out, bench->worker[cell]), 0);
-	buffer_free(&out);
+		frame_append(&writer.out, type, &set, type == FRAME_READY ? sizeof(set) : 0), 0);
+	assert_int_equal(frame_flush(&writer, bench->worker[cell]), 0);
+	frame_writer_reset(&writer, 0);
 }
 
 static void say(struct bench *bench, size_t cell, enum frame_type type)
