@@ -276,7 +276,8 @@ static int start(struct service *service, const struct front_setup *setup, struc
 		return err_set(err, errno, "draw a hash seed");
 	service->dispatcher.setup = setup;
 	service->dispatcher.holdings.most_bytes = setup->config->request_memory_mib << 20;
-	service->dispatcher.pool = pool_new(setup->cells, setup->config->queue, setup->sets);
+	service->dispatcher.pool = pool_new(
+		setup->cells, setup->config->queue, setup->sets, service->dispatcher.hash_seed);
 	if (!service->dispatcher.pool)
 		return err_set(err, ENOMEM, "make the pool");
 	service->execute = (struct thread_group){.dispatcher = &service->dispatcher,

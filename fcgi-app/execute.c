@@ -91,17 +91,21 @@ static bool parse_body(struct exchange *exchange)
 static bool acquire_cell(struct exchange *exchange, size_t *cell)
 {
 	struct dispatcher *dispatcher = exchange->dispatcher;
-	uint64_t begun_us = clock_now_us(),
-		 deadline = begun_us + dispatcher->setup->config->queue_timeout_ms * UINT64_C(1000);
+	uint64_t begun_us = clock_now_us();
 	struct request_refusal too_long = {
 		.unit = "s", .limit = (double)dispatcher->setup->config->queue_timeout_ms / 1000};
 	struct request *request = &exchange->request;
-	size_t wanted = library_sets_choose(
-		dispatcher->setup->sets, request->script.data, request->script.length);
-	int r = pool_acquire(dispatcher->pool, wanted, deadline,
-		fcgi_connection(exchange->fcgi), exchange->wake, cell);
+	const struct pool_wish wish = {
+		.client = client_of_address(fcgi_parameter(exchange->fcgi, "REMOTE_ADDR")),
+		.client_fd = fcgi_connection(exchange->fcgi),
+		.wake = exchange->wake,
+		.wanted = library_sets_choose(
+			dispatcher->setup->sets, request->script.data, request->script.length),
+		.deadline_us =
+			begun_us + dispatcher->setup->config->queue_timeout_ms * UINT64_C(1000)};
+	int r = pool_acquire(dispatcher->pool, &wish, cell);
 
-	request->limits.wanted_set = (uint32_t)wanted;
+	request->limits.wanted_set = (uint32_t)wish.wanted;
 	if (r == -EAGAIN)
 		exchange_refuse(exchange, REFUSAL_OVERLOADED, "Too many requests are waiting", NULL,
 			"Retry-After: 1\r\n");

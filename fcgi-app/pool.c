@@ -2,13 +2,14 @@
  * Every cell has a lane. While a request holds the cell, its thread alone reads the lane; in
  * between the pool's epoll watches it, once for each news (EPOLLONESHOT), so that the two never
  * read at the same time. A thread that has to wait gets its cell handed over by whoever learns
- * that one is free, in the order of arrival, and is woken through its own eventfd: nobody is woken
- * in vain, however many wait. Where somebody waits a cell is handed on as soon as its answer is
- * there, before its next execution is parked; unless the cell is to be built anew, which takes
+ * that one is free, when it is its client's turn, and is woken through its own eventfd: nobody is
+ * woken in vain, however many wait. Where somebody waits a cell is handed on as soon as its answer
+ * is there, before its next execution is parked; unless the cell is to be built anew, which takes
  * longer. An idle cell that asks to be built anew is let go while nobody waits and another is idle.
  */
 #include "fcgi-app/pool.h"
 
+#include "fcgi-app/turns.h"
 #include "sandbox/clock.h"
 #include "sandbox/job.h"
 #include "sandbox/scope.h"
@@ -23,6 +24,7 @@
 enum {
 	NEWS_MAX = 32,
 	NO_CELL = -1,
+	NO_PLACE = -2, /* the queue gave the place to another client */
 	PATIENCE_US = 50 * 1000, /* to wait for a cell with the right set; an import takes longer */
 	CHANGE_REST_US = 1000 * 1000, /* before the same cell is made to change again */
 	ANSWER_MAX_BYTES = RESULT_MAX_BYTES + 2 * STREAM_MAX_BYTES + (256 << 10),
@@ -47,25 +49,23 @@ struct pool_cell {
 };
 
 struct waiter {
-	struct waiter *next;
-	int wake;
-	int cell; /* handed over, or NO_CELL */
-	size_t wanted; /* library set */
+	struct turn turn; /* first: it is what the queue knows of a waiter */
+	const struct pool_wish *wish;
+	int cell; /* handed over, or NO_CELL, or NO_PLACE */
 	uint64_t patient_until_us; /* until then only a cell that has the set will do */
 };
 
 struct pool {
 	pthread_mutex_t mutex;
 	int epoll;
-	size_t count, queue;
+	size_t count;
 	const struct library_sets *sets;
 	bool some_leave; /* of the idle cells, perhaps */
-	size_t waiting;
-	struct waiter *first, **last; /* first come, first served */
+	struct turns *queue; /* of waiters */
 	struct pool_cell cell[];
 };
 
-struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *sets)
+struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *sets, uint64_t seed)
 {
 	struct pool *pool = calloc(1, sizeof(*pool) + cells * sizeof(pool->cell[0]));
 	size_t i;
@@ -74,19 +74,20 @@ struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *set
 		return NULL;
 	pthread_mutex_init(&pool->mutex, NULL);
 	pool->count = cells;
-	pool->queue = queue;
 	pool->sets = sets;
-	pool->last = &pool->first;
 	for (i = 0; i < cells; i++) {
 		pool->cell[i].lane = pool->cell[i].next_lane = -1;
 		pool->cell[i].reader.in.cap = ANSWER_MAX_BYTES;
 	}
+	pool->queue = turns_new(queue, seed);
 	pool->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (pool->epoll < 0) {
-		free(pool);
-		return NULL;
-	}
-	return pool;
+	if (pool->queue && pool->epoll >= 0)
+		return pool;
+	if (pool->queue)
+		turns_free(pool->queue);
+	fd_close(&pool->epoll);
+	free(pool);
+	return NULL;
 }
 
 int pool_descriptor(const struct pool *pool)
@@ -120,21 +121,6 @@ static void break_lane(struct pool *pool, size_t index)
 	watch(pool, index, EPOLL_CTL_ADD, true);
 }
 
-static void remove_waiter(struct pool *pool, struct waiter *waiter)
-{
-	struct waiter **link;
-
-	for (link = &pool->first; *link; link = &(*link)->next) {
-		if (*link != waiter)
-			continue;
-		*link = waiter->next;
-		if (pool->last == &waiter->next)
-			pool->last = link;
-		pool->waiting--;
-		return;
-	}
-}
-
 static bool covers(const struct pool *pool, size_t index, size_t wanted)
 {
 	return library_sets_covers(pool->sets, pool->cell[index].set, wanted);
@@ -146,27 +132,46 @@ static void take(struct pool *pool, size_t index)
 	watch(pool, index, EPOLL_CTL_MOD, false);
 }
 
-/* An idle cell goes to the one who has waited longest of those whom it suits. */
+/* For turns_next. */
+struct offer {
+	const struct pool *pool;
+	size_t index; /* of the cell */
+	uint64_t now_us;
+};
+
+static bool suits(const struct turn *turn, const void *context)
+{
+	const struct waiter *waiter = (const struct waiter *)turn;
+	const struct offer *offer = context;
+
+	return covers(offer->pool, offer->index, waiter->wish->wanted) ||
+	       offer->now_us >= waiter->patient_until_us;
+}
+
+/* Ends a waiter's wait, who has left the queue. */
+static void wake(struct waiter *waiter, int cell)
+{
+	const uint64_t one = 1;
+
+	waiter->cell = cell;
+	if (write(waiter->wish->wake, &one, sizeof(one)) < 0)
+		return; /* the counter is full: it is readable all the same */
+}
+
+/* An idle cell goes to the next of those whom it suits. */
 static void hand_over(struct pool *pool, size_t index)
 {
+	struct offer offer = {.pool = pool, .index = index};
 	struct waiter *waiter;
-	const uint64_t one = 1;
-	uint64_t now;
 
-	if (!pool->first)
+	if (!turns_count(pool->queue))
 		return;
-	now = clock_now_us();
-	for (waiter = pool->first; waiter; waiter = waiter->next) {
-		if (covers(pool, index, waiter->wanted) || now >= waiter->patient_until_us)
-			break;
-	}
+	offer.now_us = clock_now_us();
+	waiter = (struct waiter *)turns_next(pool->queue, suits, &offer);
 	if (!waiter)
 		return;
-	remove_waiter(pool, waiter);
 	take(pool, index);
-	waiter->cell = (int)index;
-	if (write(waiter->wake, &one, sizeof(one)) < 0)
-		return; /* the counter is full: it is readable all the same */
+	wake(waiter, (int)index);
 }
 
 static void take_news(struct pool *pool, size_t index, const struct frame *frame)
@@ -290,7 +295,7 @@ static void let_leaving_go(struct pool *pool)
 {
 	size_t idle = 0, i;
 
-	if (!pool->some_leave || pool->first)
+	if (!pool->some_leave || turns_count(pool->queue))
 		return;
 	pool->some_leave = false;
 	for (i = 0; i < pool->count; i++)
@@ -346,11 +351,12 @@ static int milliseconds_left(uint64_t deadline_us)
 }
 
 /* Sleeps until woken, the client goes, or time is up. Returns 0, -ECANCELED or -ETIMEDOUT. */
-static int sleep_in_queue(const struct waiter *waiter, uint64_t deadline_us, int client_fd)
+static int sleep_in_queue(const struct waiter *waiter)
 {
-	struct pollfd watched[2] = {{.fd = waiter->wake, .events = POLLIN},
-		{.fd = client_fd, .events = POLLRDHUP}};
-	uint64_t until = deadline_us, count;
+	const struct pool_wish *wish = waiter->wish;
+	struct pollfd watched[2] = {
+		{.fd = wish->wake, .events = POLLIN}, {.fd = wish->client_fd, .events = POLLRDHUP}};
+	uint64_t until = wish->deadline_us, count;
 	int r;
 
 	if (waiter->patient_until_us > clock_now_us() && waiter->patient_until_us < until)
@@ -358,11 +364,11 @@ static int sleep_in_queue(const struct waiter *waiter, uint64_t deadline_us, int
 	r = poll(watched, 2, milliseconds_left(until));
 	if (r < 0 && errno != EINTR)
 		return -errno;
-	if (watched[0].revents && read(waiter->wake, &count, sizeof(count)) > 0)
+	if (watched[0].revents && read(wish->wake, &count, sizeof(count)) > 0)
 		return 0;
 	if (r > 0 && watched[1].revents)
 		return -ECANCELED;
-	return clock_now_us() >= deadline_us ? -ETIMEDOUT : 0;
+	return clock_now_us() >= wish->deadline_us ? -ETIMEDOUT : 0;
 }
 
 /* Out of patience: any idle cell will do now. */
@@ -372,37 +378,49 @@ static void settle_for_any(struct pool *pool, struct waiter *waiter)
 
 	if (clock_now_us() < waiter->patient_until_us || index == NO_CELL)
 		return;
-	remove_waiter(pool, waiter);
+	turns_remove(pool->queue, &waiter->turn);
 	take(pool, (size_t)index);
 	waiter->cell = index;
 }
 
-static int wait_in_queue(struct pool *pool, struct waiter *waiter, uint64_t deadline_us,
-	int client_fd)
+static int wait_in_queue(struct pool *pool, struct waiter *waiter)
 {
 	int r;
 
 	do {
 		pthread_mutex_unlock(&pool->mutex);
-		r = sleep_in_queue(waiter, deadline_us, client_fd);
+		r = sleep_in_queue(waiter);
 		pthread_mutex_lock(&pool->mutex);
 		if (!r && waiter->cell == NO_CELL)
 			settle_for_any(pool, waiter);
 	} while (!r && waiter->cell == NO_CELL);
-	if (waiter->cell != NO_CELL)
-		return 0; /* also when it came at the last moment */
-	remove_waiter(pool, waiter);
-	return r;
+	turns_remove(pool->queue, &waiter->turn);
+	if (waiter->cell == NO_PLACE)
+		return -EAGAIN;
+	return waiter->cell == NO_CELL ? r : 0; /* also when it came at the last moment */
+}
+
+/* To the queue, where one of another client's may lose its place. */
+static int queue_up(struct pool *pool, struct waiter *waiter)
+{
+	struct turn *dropped;
+	int r = turns_add(pool->queue, &waiter->turn, &waiter->wish->client, &dropped);
+
+	if (dropped)
+		wake((struct waiter *)dropped, NO_PLACE);
+	return r < 0 ? r : wait_in_queue(pool, waiter);
 }
 
 /* A cell at once, or NO_CELL: to the queue, where the right one may be worth some patience. */
 static int take_at_once(struct pool *pool, struct waiter *waiter)
 {
-	int index = find_fitting(pool, waiter->wanted);
+	size_t wanted = waiter->wish->wanted;
+	int index = find_fitting(pool, wanted);
 
 	if (index == NO_CELL) {
-		change_idle_cell(pool, waiter->wanted);
-		if (is_coming(pool, waiter->wanted) && pool->waiting < pool->queue) {
+		change_idle_cell(pool, wanted);
+		if (is_coming(pool, wanted) &&
+			turns_count(pool->queue) < turns_capacity(pool->queue)) {
 			waiter->patient_until_us = clock_now_us() + PATIENCE_US;
 			return NO_CELL;
 		}
@@ -414,31 +432,24 @@ static int take_at_once(struct pool *pool, struct waiter *waiter)
 }
 
 /* A cell that came just before its waiter gave up left a count behind. */
-static void drain_wake(int wake)
+static void drain_wake(int eventfd)
 {
 	uint64_t count;
 
-	while (read(wake, &count, sizeof(count)) > 0)
+	while (read(eventfd, &count, sizeof(count)) > 0)
 		;
 }
 
-int pool_acquire(struct pool *pool, size_t wanted, uint64_t deadline_us, int client_fd, int wake,
-	size_t *cell)
+int pool_acquire(struct pool *pool, const struct pool_wish *wish, size_t *cell)
 {
-	struct waiter waiter = {.wake = wake, .cell = NO_CELL, .wanted = wanted};
+	struct waiter waiter = {.wish = wish};
 	int r = 0;
 
-	drain_wake(wake);
+	drain_wake(wish->wake);
 	pthread_mutex_lock(&pool->mutex);
 	waiter.cell = take_at_once(pool, &waiter);
-	if (waiter.cell == NO_CELL && pool->waiting >= pool->queue) {
-		r = -EAGAIN;
-	} else if (waiter.cell == NO_CELL) {
-		*pool->last = &waiter;
-		pool->last = &waiter.next;
-		pool->waiting++;
-		r = wait_in_queue(pool, &waiter, deadline_us, client_fd);
-	}
+	if (waiter.cell == NO_CELL)
+		r = queue_up(pool, &waiter);
 	pthread_mutex_unlock(&pool->mutex);
 	*cell = (size_t)waiter.cell;
 	return r;
@@ -483,9 +494,10 @@ void pool_count(struct pool *pool, struct pool_counts *counts)
 {
 	size_t i;
 
-	*counts = (struct pool_counts){.total = pool->count, .capacity = pool->queue};
+	*counts =
+		(struct pool_counts){.total = pool->count, .capacity = turns_capacity(pool->queue)};
 	pthread_mutex_lock(&pool->mutex);
-	counts->waiting = pool->waiting;
+	counts->waiting = turns_count(pool->queue);
 	for (i = 0; i < pool->count; i++) {
 		counts->busy += pool->cell[i].state == CELL_BUSY;
 		counts->down += pool->cell[i].state == CELL_DOWN;

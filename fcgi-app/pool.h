@@ -1,10 +1,11 @@
 /*
- * The cells as the dispatcher sees them: which are idle, who waits. Admission is bounded and
- * first come, first served. Thread-safe.
+ * The cells as the dispatcher sees them: which are idle, who waits. Admission is bounded, and
+ * clients take turns (turns.h). Thread-safe.
  */
 #ifndef VIVARIUM_POOL_H
 #define VIVARIUM_POOL_H
 
+#include "fcgi-app/client.h"
 #include "fcgi-app/library_sets.h"
 #include "sandbox/frame.h"
 
@@ -20,10 +21,10 @@ struct pool_counts {
 };
 
 /*
- * A pool of `cells` cells, none of which has a lane yet; sets outlives it. NULL without memory or
- * descriptors.
+ * A pool of `cells` cells, none of which has a lane yet; sets outlives it; seed: secret. NULL
+ * without memory or descriptors.
  */
-struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *sets);
+struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *sets, uint64_t seed);
 
 /* An epoll descriptor that is readable when pool_handle has work. */
 int pool_descriptor(const struct pool *pool);
@@ -34,15 +35,22 @@ void pool_handle(struct pool *pool);
 /* Connects a cell, by index, with its worker; fd becomes the pool's, an older one is given up. */
 void pool_set_lane(struct pool *pool, size_t index, int fd);
 
+/* Somebody who wants a cell. */
+struct pool_wish {
+	struct client client; /* with whom turns are taken */
+	int client_fd; /* its connection; -1: none */
+	int wake; /* an eventfd of the calling thread's own, non-blocking */
+	size_t wanted; /* library set */
+	uint64_t deadline_us; /* CLOCK_MONOTONIC */
+};
+
 /*
- * Waits for an idle cell until deadline_us (CLOCK_MONOTONIC), while client_fd (-1: none) shows no
- * hang-up: one with library set `wanted` warm if such a one is to be had soon, else any. wake: an
- * eventfd of the calling thread's own, non-blocking. Returns 0 and *cell, which is the caller's
- * until pool_release; -EAGAIN when the queue is full, -ETIMEDOUT, or -ECANCELED when the client is
- * gone.
+ * Waits for an idle cell until the deadline, while the connection shows no hang-up: one with the
+ * wanted library set warm if such a one is to be had soon, else any. Returns 0 and *cell, which is
+ * the caller's until pool_release; -EAGAIN when the queue has no place for this client or gave it
+ * to another, -ETIMEDOUT, or -ECANCELED when the client is gone.
  */
-int pool_acquire(struct pool *pool, size_t wanted, uint64_t deadline_us, int client_fd,
-	int wake, size_t *cell);
+int pool_acquire(struct pool *pool, const struct pool_wish *wish, size_t *cell);
 
 /* The acquired cell's lane and reader: the caller's alone until pool_release. */
 int pool_lane(const struct pool *pool, size_t cell);

@@ -28,7 +28,7 @@ static void connect_cells(struct bench *bench, size_t cells)
 	int pair[2];
 	size_t i;
 
-	bench->pool = pools[pools_made++] = pool_new(cells, 4, &bench->sets);
+	bench->pool = pools[pools_made++] = pool_new(cells, 4, &bench->sets, 7);
 	assert_non_null(bench->pool);
 	for (i = 0; i < cells; i++) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
@@ -103,9 +103,19 @@ static bool was_let_go(struct bench *bench, size_t cell)
 	return true;
 }
 
+static int acquire_set(struct bench *bench, size_t set, uint64_t patience_us, size_t *cell)
+{
+	const struct pool_wish wish = {.client_fd = -1,
+		.wake = bench->wake,
+		.wanted = set,
+		.deadline_us = clock_now_us() + patience_us};
+
+	return pool_acquire(bench->pool, &wish, cell);
+}
+
 static int acquire(struct bench *bench, uint64_t patience_us, size_t *cell)
 {
-	return pool_acquire(bench->pool, 0, clock_now_us() + patience_us, -1, bench->wake, cell);
+	return acquire_set(bench, 0, patience_us, cell);
 }
 
 static void test_idle_cell_is_let_go(void **state)
@@ -201,8 +211,7 @@ static void *ask(void *argument)
 {
 	struct asking *asking = argument;
 
-	asking->result = pool_acquire(asking->bench->pool, asking->set, clock_now_us() + 5000000,
-		-1, asking->bench->wake, &asking->cell);
+	asking->result = acquire_set(asking->bench, asking->set, 5000000, &asking->cell);
 	return NULL;
 }
 
@@ -255,8 +264,7 @@ static void test_nobody_leaves_while_somebody_waits(void **state)
 	tell(bench, 1, FRAME_READY);
 	tell(bench, 2, FRAME_READY);
 	tell(bench, 3, FRAME_READY);
-	assert_int_equal(
-		pool_acquire(bench->pool, 1, clock_now_us() + 1000, -1, bench->wake, &cell), 0);
+	assert_int_equal(acquire_set(bench, 1, 1000, &cell), 0);
 	assert_int_equal(cell, 0);
 	assert_int_equal(pthread_create(&thread, NULL, ask, &asking), 0);
 	await_queue(bench, 1); /* 1 was made to hold the set, and 0 has it */
@@ -270,14 +278,75 @@ static void test_nobody_leaves_while_somebody_waits(void **state)
 	assert_false(was_let_go(bench, 3));
 }
 
+struct flooding {
+	struct bench *bench;
+	struct client client;
+	int wake, result;
+	size_t cell;
+	pthread_t thread;
+};
+
+static void *flood(void *argument)
+{
+	struct flooding *flooding = argument;
+	const struct pool_wish wish = {.client = flooding->client,
+		.client_fd = -1,
+		.wake = flooding->wake,
+		.deadline_us = clock_now_us() + 5000000};
+
+	flooding->result = pool_acquire(flooding->bench->pool, &wish, &flooding->cell);
+	return NULL;
+}
+
+static void join_queue(struct bench *bench, struct flooding *flooding, uint64_t client)
+{
+	*flooding = (struct flooding){
+		.bench = bench, .client = client_of_key(client), .wake = eventfd(0, EFD_NONBLOCK)};
+	assert_int_equal(pthread_create(&flooding->thread, NULL, flood, flooding), 0);
+}
+
+static int result_of(struct flooding *flooding)
+{
+	assert_int_equal(pthread_join(flooding->thread, NULL), 0);
+	close(flooding->wake);
+	return flooding->result;
+}
+
+/* The queue is full of one client: its last one gives way to another client, who is the next. */
+static void test_flood_gives_way(void **state)
+{
+	struct bench *bench = *state;
+	struct flooding flooding[4], other;
+	size_t cell, i;
+
+	connect_cells(bench, 1);
+	tell(bench, 0, FRAME_READY);
+	assert_int_equal(acquire(bench, 1000, &cell), 0);
+	for (i = 0; i < COUNT(flooding); i++) {
+		join_queue(bench, &flooding[i], 1);
+		await_queue(bench, i + 1);
+	}
+	join_queue(bench, &other, 1);
+	assert_int_equal(result_of(&other), -EAGAIN);
+	join_queue(bench, &other, 2);
+	assert_int_equal(result_of(&flooding[3]), -EAGAIN);
+	pool_release(bench->pool, 0, POOL_GOOD);
+	assert_int_equal(result_of(&flooding[0]), 0);
+	pool_release(bench->pool, 0, POOL_GOOD);
+	assert_int_equal(result_of(&other), 0);
+	for (i = 1; i < 3; i++) {
+		pool_release(bench->pool, 0, POOL_GOOD);
+		assert_int_equal(result_of(&flooding[i]), 0);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {TEST(test_idle_cell_is_let_go),
 		TEST(test_last_idle_cell_stays), TEST(test_only_cell_is_let_go),
-		TEST(test_all_but_one),
-		TEST(test_wish_that_crossed_a_job), TEST(test_waiter),
-		TEST(test_nobody_leaves_while_somebody_waits)};
+		TEST(test_all_but_one), TEST(test_wish_that_crossed_a_job), TEST(test_waiter),
+		TEST(test_flood_gives_way), TEST(test_nobody_leaves_while_somebody_waits)};
 
 	return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }
