@@ -142,6 +142,7 @@ struct answer_text answer_error_line(const struct answer_run *run, char *text, s
 	case VERDICT_EXCEPTION:
 	case VERDICT_SYNTAX:
 	case VERDICT_NO_MAIN:
+	case VERDICT_BLOCKED_IMPORT:
 		return run->error_text;
 	case VERDICT_OK:
 	case VERDICT_INTERNAL:
@@ -209,7 +210,8 @@ static void put_cause(struct json_out *out, const struct answer_run *run)
 	json_out_key(out, "kind");
 	json_out_text(out, verdict_kind_word(verdict->kind));
 	if (run->error_type.length)
-		put_line_member(out, "type", run->error_type);
+		put_line_member(out, verdict->kind == VERDICT_BLOCKED_IMPORT ? "module" : "type",
+			run->error_type);
 	if (verdict->line) {
 		json_out_key(out, "line");
 		json_out_integer(out, verdict->line);

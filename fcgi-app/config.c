@@ -14,6 +14,7 @@
 
 enum kind {
 	KIND_TEXT,
+	KIND_MODULES, /* names of Python modules, separated by blanks */
 	KIND_PATH, /* relative to the file it stands in */
 	KIND_NUMBER, /* whole */
 	KIND_SECONDS, /* up to three decimals; kept in milliseconds */
@@ -46,6 +47,8 @@ static const struct key {
 		0, 0),
 	KEY(cgroup, KIND_TEXT, "auto", 0, 0),
 	KEY(isolation, KIND_ISOLATION, "full", 0, 0),
+	KEY(import_denylist, KIND_MODULES, "", 0, 0),
+	KEY(import_allowlist, KIND_MODULES, "", 0, 0),
 	KEY(workers, KIND_NUMBER, "0", 0, 64),
 	KEY(cells_per_worker, KIND_NUMBER, "4", 1, WORKER_CELLS_MAX),
 	KEY(queue, KIND_NUMBER, "1024", 0, 16384),
@@ -136,6 +139,37 @@ static int parse_text(const struct key *key, const char *directory, const char *
 	return 0;
 }
 
+/* Length of a dotted name at the beginning of text; 0: there is none. */
+static size_t span_module(const char *text)
+{
+	const char *at = text;
+
+	while (isalpha((unsigned char)*at) || *at == '_') {
+		while (isalnum((unsigned char)*at) || *at == '_')
+			at++;
+		if (*at != '.')
+			return (size_t)(at - text);
+		at++;
+	}
+	return 0;
+}
+
+static int parse_modules(const struct key *key, const char *text, char *value, struct err *err)
+{
+	const char *at;
+	size_t span;
+
+	for (at = text + strspn(text, " \t"); *at; at += strspn(at, " \t")) {
+		span = span_module(at);
+		if (!span || !strchr(" \t", at[span]))
+			return err_set(err, EINVAL,
+				"%s takes names of modules separated by blanks, not \"%.40s\"",
+				key->name, at);
+		at += span;
+	}
+	return parse_text(key, "", text, value, err);
+}
+
 static int set_value(struct config *config, const struct key *key, const char *directory,
 	const char *text, struct err *err)
 {
@@ -146,6 +180,8 @@ static int set_value(struct config *config, const struct key *key, const char *d
 		return parse_seconds(key, text, field(config, key), err);
 	case KIND_ISOLATION:
 		return parse_isolation(text, field(config, key), err);
+	case KIND_MODULES:
+		return parse_modules(key, text, field(config, key), err);
 	case KIND_TEXT:
 	case KIND_PATH:
 		return parse_text(key, directory, text, field(config, key), err);

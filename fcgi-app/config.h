@@ -22,6 +22,8 @@ struct config {
 	char worker_policy[CONFIG_TEXT_BYTES];
 	char library_sets[CONFIG_TEXT_BYTES];
 	char cgroup[CONFIG_TEXT_BYTES]; /* "auto", "required" or "off" */
+	char import_denylist[CONFIG_TEXT_BYTES]; /* names of modules separated by blanks */
+	char import_allowlist[CONFIG_TEXT_BYTES];
 	uint64_t isolation; /* enum isolation */
 	uint64_t workers; /* 0: as many as there are processors, at least 2 */
 	uint64_t cells_per_worker;

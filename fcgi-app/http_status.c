@@ -32,6 +32,7 @@ int verdict_status(unsigned kind)
 	case VERDICT_SYNTAX:
 	case VERDICT_NO_MAIN:
 	case VERDICT_NOT_JSON:
+	case VERDICT_BLOCKED_IMPORT:
 	case VERDICT_RESULT_TOO_LARGE:
 	case VERDICT_MEMORY:
 	case VERDICT_SIGNAL:

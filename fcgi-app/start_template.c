@@ -11,6 +11,7 @@
 
 enum {
 	HIGH_FD = 64, /* above every number that the template's descriptors get */
+	SETS_AT = 5, /* in the arguments */
 };
 
 struct template_context {
@@ -26,8 +27,9 @@ static void exec_template(const void *context, int control)
 	const struct master_setup *setup = template->base->setup;
 	const struct library_sets *sets = setup->sets;
 	char arrangement[ARRANGEMENT_TEXT_BYTES];
-	const char *arguments[WORKER_SETS_MAX + 4] = {
-		"vivarium-template", arrangement, template->in_turn ? "in-turn" : "at-once"};
+	const char *arguments[SETS_AT + WORKER_SETS_MAX + 1] = {"vivarium-template", arrangement,
+		template->in_turn ? "in-turn" : "at-once", setup->config->import_denylist,
+		setup->config->import_allowlist};
 	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
 	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
 	/* symbols bound once, before all forks, and not by every execution; scripts do not see it
@@ -41,7 +43,7 @@ static void exec_template(const void *context, int control)
 	from[TEMPLATE_FD_POLICY] = setup->policy;
 	from[TEMPLATE_FD_HARNESS] = setup->harness;
 	for (i = 0; i < (int)sets->count; i++) {
-		arguments[3 + i] = sets->set[i].text;
+		arguments[SETS_AT + i] = sets->set[i].text;
 		from[TEMPLATE_FD_REQUESTS + i] = template->requests[i];
 	}
 	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)

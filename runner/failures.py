@@ -69,7 +69,7 @@ def script_line(error):
     return line
 
 
-def _is_own(file_name):
+def is_own(file_name):
     """Whether a frame's file is the script, or a module that came with it or that it wrote."""
     return file_name == SCRIPT_FILE or file_name.startswith(working_directory + "/")
 
@@ -79,7 +79,7 @@ def _keep_script_frames(summary, seen):
     if summary is None or id(summary) in seen:
         return
     seen.add(id(summary))
-    frames = [frame for frame in summary.stack if _is_own(frame.filename)]
+    frames = [frame for frame in summary.stack if is_own(frame.filename)]
     summary.stack = traceback.StackSummary.from_list(frames)
     for other in (summary.__cause__, summary.__context__, *(summary.exceptions or ())):
         _keep_script_frames(other, seen)
@@ -101,7 +101,7 @@ def _plain_traceback(error):
     """Without what the exception came from, for one that raises when it is asked."""
     try:
         stack = [frame for frame in traceback.extract_tb(_frames(error))
-                 if _is_own(frame.filename)]
+                 if is_own(frame.filename)]
         return _head_and_tail("Traceback (most recent call last):\n"
                               + "".join(traceback.format_list(stack)) + named(error) + "\n")
     except BaseException:
@@ -129,6 +129,12 @@ def describe_no_entry(entry):
         _vivarium.NO_MAIN, type_name="AttributeError",
         error="Script must contain a %s() function (AttributeError: Script requires a callable "
               "'%s' function.)" % (entry, entry))
+
+
+def describe_blocked_import(error):
+    """What may not be imported goes where the type of another failure would."""
+    return Outcome(_vivarium.BLOCKED_IMPORT, error=message_of(error), type_name=str(error.name),
+                   line=error.line or script_line(error))
 
 
 def describe_exit(error):
@@ -164,7 +170,7 @@ def _asked_bytes(error):
 def stack_text(frame):
     """Where a thread stands, as the payload of a FRAME_TRACEBACK."""
     frames = [(f, line) for f, line in traceback.walk_stack(frame)
-              if _is_own(f.f_code.co_filename)]
+              if is_own(f.f_code.co_filename)]
     frames.reverse()
     lines = traceback.StackSummary.extract(iter(frames)).format()
     text = "Traceback (most recent call last):\n" + "".join(lines)

@@ -23,8 +23,10 @@ import _vivarium
 import _vivarium_fork_hooks as fork_hooks
 from _vivarium_encoding import encode
 import _vivarium_failures as failures
-from _vivarium_failures import (SCRIPT_FILE, Outcome, describe_exception, describe_exit,
-                                describe_no_entry, describe_syntax, send_failure, stack_text)
+from _vivarium_failures import (SCRIPT_FILE, Outcome, describe_blocked_import, describe_exception,
+                                describe_exit, describe_no_entry, describe_syntax, send_failure,
+                                stack_text)
+from _vivarium_imports import BlockedImport, policy_of
 from _vivarium_inputs import apply_inputs
 from _vivarium_leavings import send_figures, send_files
 
@@ -102,6 +104,12 @@ def warm(source):
     linecache.cache.pop(SCRIPT_FILE, None)
 
 
+def restrict_imports(denied, allowed):
+    """The operator's lists, which hold for scripts and not for samples."""
+    global _import_policy
+    _import_policy = policy_of(denied, allowed)
+
+
 def settle():
     """The template is complete: from here on only forks follow."""
     global _template_handlers, _numpy_state
@@ -136,7 +144,7 @@ def wake(directory):
 
 def rehearse():
     """Leaves nothing but warm caches behind."""
-    _compile(_REHEARSAL, "main")
+    _compile(_REHEARSAL, "main", _import_policy)
     encode({"a": 1}, "main", False)
 
 
@@ -166,14 +174,19 @@ def _reseed_random(generator):
 
 # --- running a script -----------------------------------------------------------------------------
 
-def execute(source, entry, flags=0, given=None):
-    """Compiles and runs the script, calls its entry; returns an Outcome, whatever happens."""
+def execute(source, entry, flags=0, given=None, policy=None):
+    """Compiles and runs the script, calls its entry; returns an Outcome, whatever happens.
+
+    policy: what it may import; None: everything.
+    """
     if source.startswith("\ufeff"):
         source = source[1:]
     lines = list(io.StringIO(source, newline=None))  # lines as the compiler counts them
     linecache.cache[SCRIPT_FILE] = (len(source), None, lines, SCRIPT_FILE)
     try:
-        body, last = _compile(source, entry)
+        body, last = _compile(source, entry, policy)
+    except BlockedImport as error:
+        return describe_blocked_import(error)
     except BaseException as error:
         return describe_syntax(error)
     module = _make_module(entry)
@@ -181,6 +194,8 @@ def execute(source, entry, flags=0, given=None):
     try:
         if given:
             arguments, named = apply_inputs(given)
+        if policy:
+            policy.watch()
         exec(body, module.__dict__)
         if entry is None:
             value = eval(last, module.__dict__) if last else None
@@ -194,19 +209,23 @@ def execute(source, entry, flags=0, given=None):
             value = asyncio.run(value)
     except SystemExit as error:
         return describe_exit(error)
+    except BlockedImport as error:
+        return describe_blocked_import(error)
     except BaseException as error:
         return describe_exception(error)
     return encode(value, entry, flags & _vivarium.FLAG_RICH)
 
 
-def _compile(source, entry):
+def _compile(source, entry, policy=None):
     """The code of the script, and, where it has no entry, that of its last expression."""
-    if entry is not None:
+    if entry is not None and not policy:
         return compile(source, SCRIPT_FILE, "exec", dont_inherit=True), None
     import ast
     tree = compile(source, SCRIPT_FILE, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    if policy:
+        policy.check(tree)
     last = None
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
+    if entry is None and tree.body and isinstance(tree.body[-1], ast.Expr):
         last = ast.Expression(tree.body.pop().value)
         last = compile(last, SCRIPT_FILE, "eval", dont_inherit=True)
     return compile(tree, SCRIPT_FILE, "exec", dont_inherit=True), last
@@ -231,7 +250,7 @@ def run(source, entry, flags, given):
     """
     outputs = given and given.get("outputs")
     try:
-        outcome = execute(source.decode(), entry, flags, given)
+        outcome = execute(source.decode(), entry, flags, given, _import_policy)
     except MemoryError:  # once more, while the first failure was put into words
         outcome = Outcome(_vivarium.EXCEPTION, error="MemoryError", type_name="MemoryError")
     if outcome.kind is not None:
@@ -290,4 +309,5 @@ def _on_trace_signal(number, frame):
 
 _template_handlers = 0
 _numpy_state = None
+_import_policy = None
 prepare()

@@ -5,6 +5,7 @@
 #include "runner/python.h"
 
 #include "runner/channel.h"
+#include "runner/guarded.h"
 #include "runner/outputs.h"
 #include "sandbox/frame.h"
 #include "sandbox/job.h"
@@ -180,6 +181,7 @@ static PyMethodDef methods[] = {
 	{"send", vivarium_send, METH_VARARGS, "send(type, payload, is_last=False): one frame"},
 	{"send_file", vivarium_send_file, METH_VARARGS, "send_file(path, most): one output file"},
 	{"scan", vivarium_scan, METH_VARARGS, "scan(text): None or what is wrong with the JSON"},
+	{"guarded", guarded_new, METH_VARARGS, "guarded(guard, function): guard is called first"},
 	{"refused_bytes", vivarium_refused_bytes, METH_NOARGS, "size of the last failed allocation"},
 	{"spare_memory", vivarium_spare_memory, METH_NOARGS, "give the reserve back"},
 	{NULL, NULL, 0, NULL},
@@ -209,6 +211,7 @@ static const struct number {
 	{"SYNTAX", VERDICT_SYNTAX},
 	{"NO_MAIN", VERDICT_NO_MAIN},
 	{"NOT_JSON", VERDICT_NOT_JSON},
+	{"BLOCKED_IMPORT", VERDICT_BLOCKED_IMPORT},
 	{"ERROR_TEXT_MAX_BYTES", ERROR_TEXT_MAX_BYTES},
 	{"ERROR_TYPE_MAX_BYTES", ERROR_TYPE_MAX_BYTES},
 	{"TRACEBACK_MAX_BYTES", TRACEBACK_MAX_BYTES},
@@ -356,6 +359,15 @@ int python_import(const char *modules, struct err *err)
 	if (PyErr_ExceptionMatches(PyExc_ModuleNotFoundError))
 		return exception(err, ENOENT, "not installed");
 	return exception(err, EIO, "import");
+}
+
+int python_restrict_imports(const char *denied, const char *allowed, struct err *err)
+{
+	PyObject *done = PyObject_CallMethod(
+		harness_module, "restrict_imports", "ss", denied, allowed);
+
+	Py_XDECREF(done);
+	return done ? 0 : exception(err, EIO, "restrict imports");
 }
 
 int python_warm(const char *sample, size_t length, struct err *err)

@@ -41,6 +41,12 @@ int python_load(const char *name, const char *source, struct err *err);
 int python_import(const char *modules, struct err *err);
 
 /*
+ * What scripts may import, and samples all the same: names of modules separated by blanks, denied
+ * and allowed; two empty texts restrict nothing. Returns 0 or -EIO.
+ */
+int python_restrict_imports(const char *denied, const char *allowed, struct err *err);
+
+/*
  * Runs a sample script of length bytes the way a job is run, but keeps nothing of it, so that
  * whatever the interpreter does once is done. Returns 0 or -EIO.
  */

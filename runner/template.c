@@ -3,7 +3,8 @@
  *
  * An executable of its own, started by the master with an empty environment and a closed list of
  * descriptors, because a fork copies memory: what a template holds, every script can read. So it
- * never sees a byte of a request, and no key, configuration or environment of the service.
+ * never sees a byte of a request, and no key or environment of the service; of its configuration
+ * what is meant for scripts: library sets and import lists.
  *
  * One process per library set. The first warms the bare interpreter; each other set is forked from
  * the set below it, so that their memory is shared, imports its modules and runs its samples. Each
@@ -47,6 +48,7 @@
 enum {
 	SETS_MAX = 16,
 	POLICY_MAX_BYTES = 1 << 20,
+	SETS_AT = 5, /* in the arguments */
 };
 
 /* One library set, as the command line has it: "NAME:PARENT:MODULE,MODULE". */
@@ -481,14 +483,17 @@ static void choose_work(struct template *template)
 	python_set_directory(template->work);
 }
 
-/* vivarium-template ARRANGEMENT at-once|in-turn SET... ; started by the master, by nobody else */
+/*
+ * vivarium-template ARRANGEMENT at-once|in-turn DENIED ALLOWED SET... ; started by the master, by
+ * nobody else. DENIED and ALLOWED: import_denylist and import_allowlist of the configuration.
+ */
 int main(int argc, char **argv)
 {
 	struct template template = {.started_us = clock_now_us(), .turn = -1};
 	struct err err = {0};
 	int r;
 
-	if (argc < 4 || arrangement_parse(argv[1], &template.arrangement) < 0 ||
+	if (argc <= SETS_AT || arrangement_parse(argv[1], &template.arrangement) < 0 ||
 		(strcmp(argv[2], "at-once") != 0 && strcmp(argv[2], "in-turn") != 0)) {
 		fprintf(stderr, "vivarium-template is started by vivarium\n");
 		return 2;
@@ -496,10 +501,12 @@ int main(int argc, char **argv)
 	template.warden.arrangement = &template.arrangement;
 	choose_work(&template);
 	template.in_turn = strcmp(argv[2], "in-turn") == 0;
-	read_sets(&template, argc - 3, argv + 3);
+	read_sets(&template, argc - SETS_AT, argv + SETS_AT);
 	r = set_up(&template, &err);
 	if (!r)
 		r = start_interpreter(&err);
+	if (!r)
+		r = python_restrict_imports(argv[3], argv[4], &err);
 	if (r < 0)
 		die(&err);
 	r = load_set(&template, &err);

@@ -15,6 +15,7 @@
 	X(SYNTAX, "syntax", 1)                                                                     \
 	X(NO_MAIN, "no_main", 1)                                                                   \
 	X(NOT_JSON, "not_json", 1)                                                                 \
+	X(BLOCKED_IMPORT, "blocked_import", 1)                                                     \
 	X(RESULT_TOO_LARGE, "result_too_large", 0)                                                 \
 	X(MEMORY, "memory", 0)                                                                     \
 	X(SIGNAL, "signal", 0)                                                                     \
@@ -71,7 +72,7 @@ struct failure_header {
 	uint32_t kind; /* a claimable enum verdict_kind other than OK */
 	int32_t line; /* innermost line of script.py, or 0 */
 	int32_t exit_code;
-	uint32_t type_bytes;
+	uint32_t type_bytes; /* of the exception's class; of BLOCKED_IMPORT: the module */
 	uint32_t error_bytes;
 	uint32_t traceback_bytes;
 	uint64_t asked_bytes; /* of a MemoryError: the allocation that was refused; 0: not known */

@@ -1,6 +1,7 @@
 """The result channel, descriptor 1000: whatever is written there, the verdict is a documented one.
 
-Of what an execution says only value, exception, exit, syntax, no_main and not_json are believed;
+Of what an execution says only value, exception, exit, syntax, no_main, not_json and
+blocked_import are believed;
 second frames and strange frames are ignored. Times and signals are the worker's to tell.
 """
 
@@ -14,8 +15,8 @@ from attacks import attack, run  # noqa: F401 (a fixture)
 JOB, GO, CANCEL = 1, 4, 5
 PARKED, STEP_FAILED, RESULT, FAILURE, TRACEBACK, DONE = range(32, 38)
 VERDICT = 70
-OK, EXCEPTION, EXIT, SYNTAX, NO_MAIN, NOT_JSON, TOO_LARGE, MEMORY, SIGNAL, TIME, CPU, INTERNAL = \
-    range(12)
+OK, EXCEPTION, EXIT, SYNTAX, NO_MAIN, NOT_JSON, BLOCKED_IMPORT, TOO_LARGE, MEMORY, SIGNAL, TIME, CPU, \
+    INTERNAL = range(13)
 LOST = {"kind": "exit", "exit_code": 1}  # the runner could not say how it went
 
 
@@ -166,7 +167,7 @@ def test_forged_exception(attack):
 
 @pytest.mark.parametrize("kind, word", [
     (EXCEPTION, "exception"), (EXIT, "exit"), (SYNTAX, "syntax"), (NO_MAIN, "no_main"),
-    (NOT_JSON, "not_json")])
+    (NOT_JSON, "not_json"), (BLOCKED_IMPORT, "blocked_import")])
 def test_claims_that_are_believed(attack, kind, word):
     """A script may say so of itself; numbers out of range do no harm."""
     claim = failure(kind, -(1 << 31), -1, b"", b"said")

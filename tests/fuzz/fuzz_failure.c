@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(r == 0 || r == -EPROTO);
 	if (r)
 		return 0;
-	CHECK(header->kind > VERDICT_OK && header->kind <= VERDICT_NOT_JSON);
+	CHECK(header->kind > VERDICT_OK && header->kind <= VERDICT_BLOCKED_IMPORT);
 	CHECK(failure.type == (const char *)data + sizeof(*header));
 	CHECK(failure.traceback + header->traceback_bytes == (const char *)data + size);
 	read_all(failure.type, header->type_bytes);

@@ -207,6 +207,19 @@ static void test_not_json(void **state)
 		"\"not_json\", \"type\": \"TypeError\"}, " QUIET USAGE CLOSING);
 }
 
+static void test_blocked_import(void **state)
+{
+	struct answer_run run =
+		make_run((struct verdict){.kind = VERDICT_BLOCKED_IMPORT, .line = 2});
+
+	(void)state;
+	run.error_type = (struct answer_text)SAY("os.path");
+	run.error_text = (struct answer_text)SAY("as it says");
+	expect(&run, 400,
+		"{\"success\": false, \"error\": \"as it says\", \"cause\": {\"kind\": "
+		"\"blocked_import\", \"module\": \"os.path\", \"line\": 2}, " QUIET USAGE CLOSING);
+}
+
 /* Nothing of the inside is said; a number that is no kind is an internal error as well. */
 static void test_internal(void **state)
 {
@@ -397,6 +410,7 @@ int main(void)
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_signal),
 		cmocka_unit_test(test_not_json),
+		cmocka_unit_test(test_blocked_import),
 		cmocka_unit_test(test_internal),
 		cmocka_unit_test(test_truncated_and_warnings),
 		cmocka_unit_test(test_hostile_texts),

@@ -464,6 +464,38 @@ static void test_own_file(void **state)
 	assert_memory_equal(&shown, &config, sizeof(config));
 }
 
+static void test_import_lists(void **state)
+{
+	static const char *const right[] = {
+		"", "os", "os subprocess", "os.path\t_x9.y  Z", "  socket  "};
+	static const char *const wrong[] = {"os,subprocess", "os.", ".os", "os..path", "9p", "os.9p",
+		"os -", "*", "caf\xC3\xA9", "os \"sys\""};
+	struct config config;
+	struct err err;
+	char text[600];
+
+	(void)state;
+	config_default(&config, PROGRAM);
+	assert_string_equal(config.import_denylist, "");
+	assert_string_equal(config.import_allowlist, "");
+	for (size_t i = 0; i < COUNT(right); i++) {
+		snprintf(text, sizeof(text), "import_denylist=%s", right[i]);
+		assert_int_equal(config_set(&config, text, NULL), 0);
+		assert_string_equal(config.import_denylist, right[i]);
+	}
+	for (size_t i = 0; i < COUNT(wrong); i++) {
+		snprintf(text, sizeof(text), "import_allowlist=%s", wrong[i]);
+		assert_int_equal(config_set(&config, text, &err), -EINVAL);
+		unit_assert_contains(err.text, "import_allowlist takes names of modules");
+	}
+	assert_string_equal(config.import_allowlist, "");
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "import_denylist=", strlen("import_denylist="));
+	text[sizeof(text) - 1] = '\0';
+	assert_int_equal(config_set(&config, text, &err), -EINVAL);
+	unit_assert_contains(err.text, "import_denylist is longer than 511 bytes");
+}
+
 static void test_isolation_is_one_of_three_words(void **state)
 {
 	static const char *const words[] = {"full", "available", "platform"};
@@ -491,6 +523,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_isolation_is_one_of_three_words),
+		cmocka_unit_test(test_import_lists),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_program_beside),
 		cmocka_unit_test(test_file),

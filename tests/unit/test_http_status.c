@@ -36,6 +36,7 @@ static void test_verdicts(void **state)
 		[VERDICT_SYNTAX] = 400,
 		[VERDICT_NO_MAIN] = 400,
 		[VERDICT_NOT_JSON] = 400,
+		[VERDICT_BLOCKED_IMPORT] = 400,
 		[VERDICT_RESULT_TOO_LARGE] = 400,
 		[VERDICT_MEMORY] = 400,
 		[VERDICT_SIGNAL] = 400,

@@ -7,7 +7,8 @@
 static void test_words(void **state)
 {
 	static const char *const words[] = {"ok", "exception", "exit", "syntax", "no_main",
-		"not_json", "result_too_large", "memory", "signal", "time", "cpu", "internal"};
+		"not_json", "blocked_import", "result_too_large", "memory", "signal", "time", "cpu",
+		"internal"};
 
 	(void)state;
 	assert_int_equal(COUNT(words), VERDICT_COUNT);
@@ -98,7 +99,7 @@ static void test_only_claimable_kinds(void **state)
 	(void)state;
 	for (header.kind = 0; header.kind < 300; header.kind++) {
 		bool claimable =
-			header.kind >= VERDICT_EXCEPTION && header.kind <= VERDICT_NOT_JSON;
+			header.kind >= VERDICT_EXCEPTION && header.kind <= VERDICT_BLOCKED_IMPORT;
 
 		assert_int_equal(decode(header, 0, &failure), claimable ? 0 : -EPROTO);
 	}

@@ -126,6 +126,8 @@ static void test_claims(void **state)
 			{.kind = VERDICT_NO_MAIN}},
 		{"not JSON", {.claim = CLAIM(NOT_JSON, 0, 0, "TypeError")},
 			{.kind = VERDICT_NOT_JSON}},
+		{"blocked import", {.claim = CLAIM(BLOCKED_IMPORT, 3, 0, "os")},
+			{.kind = VERDICT_BLOCKED_IMPORT, .line = 3}},
 		{"a claim, then a death",
 			{.claim = CLAIM(EXCEPTION, 1, 0, "E"),
 				.exited = true,
