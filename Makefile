@@ -3,6 +3,7 @@
 #   make                     build (MODE=release)
 #   make run                 PORT=8080 LISTEN=127.0.0.1 CONF=conf/vivarium.conf
 #   make test                all tests
+#   make smoke URL=...       hold a running service against the contract
 #   make bench               against the usual architecture, on this machine; BENCH=--quick
 #   make fuzz, make analyse, make test-asan
 #   make MODE=debug|asan|coverage|fuzz
@@ -64,7 +65,7 @@ PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 .DELETE_ON_ERROR:
 .PHONY: all programs run tests test test-only test-debian test-vm test-asan test-asan-run bench \
 	bench-programs bench-forks fuzz fuzz-programs fuzz-run analyse analyse-run clean packages-build \
-	packages-run packages-test packages-bench packages-fuzz packages-analyse
+	packages-run packages-test packages-bench packages-fuzz packages-analyse packages-pypi smoke
 
 all: packages-build
 	@umask 022 && $(MAKE) --no-print-directory programs
@@ -89,10 +90,25 @@ $(BUILD)/template/%.o: %.c Makefile
 	@echo "  cc    $< (template)"
 	@$(CC) $(CPPFLAGS) $(TEMPLATE_CFLAGS) $(PYTHON_CFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/fcgi-app/openapi.o: fcgi-app/openapi.json
+
 -include $(SERVICE_OBJECTS:.o=.d) $(TEMPLATE_OBJECTS:.o=.d)
 
 packages-build packages-run packages-test packages-bench packages-fuzz packages-analyse: packages-%:
 	@deploy/packages.sh ensure $*
+
+# What the tests need from PyPI, in an environment of its own.
+PYPI = build/pypi
+
+packages-pypi: $(PYPI)/installed
+
+$(PYPI)/installed: tests/requirements.txt
+	@echo "  pypi  $<"
+	@rm -rf $(PYPI)
+	@$(PYTHON) -m venv $(PYPI)
+	@$(PYPI)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@$(PYPI)/bin/pip check >$@.log || { cat $@.log; exit 1; }
+	@touch $@
 
 run: packages-run all
 	@PORT="$(PORT)" LISTEN="$(LISTEN)" CONF="$(CONF)" BUILD="$(abspath $(BUILD))" deploy/run.sh
@@ -117,12 +133,12 @@ $(BUILD)/tests/%: tests/%.c $(LIBRARY)
 tests: programs bench-programs $(C_TESTS)
 
 test: packages-run packages-test packages-build
-	@umask 022 && $(MAKE) --no-print-directory tests
+	@umask 022 && $(MAKE) --no-print-directory tests packages-pypi
 	@VIVARIUM_BUILD="$(abspath $(BUILD))" $(PYTHON) tests/run.py
 
 # One directory or file only: make test-only TESTS=tests/integration
 test-only: packages-run packages-test packages-build
-	@umask 022 && $(MAKE) --no-print-directory tests
+	@umask 022 && $(MAKE) --no-print-directory tests packages-pypi
 	@VIVARIUM_BUILD="$(abspath $(BUILD))" $(PYTHON) tests/run.py $(TESTS)
 
 # In an empty Debian root, as root: make test-debian RELEASE=trixie
@@ -136,6 +152,14 @@ test-debian:
 test-vm: programs
 	@BUILD="$(abspath $(BUILD))" VM_BOOT="$(VM_BOOT)" VM_FLAGS="$(VM_FLAGS)" \
 		EXECUTIONS="$(EXECUTIONS)" TESTS="$(VM_TESTS)" tests/vm/run.sh
+
+# Holds any running service against the contract: make smoke URL=https://... CACERT=FILE INSECURE=yes.
+# A key is in nobody's list of processes if it is in the environment: KEY=... make smoke URL=...
+URL ?= http://127.0.0.1:8080
+smoke: export VIVARIUM_KEY = $(KEY)
+smoke:
+	@$(PYTHON) deploy/smoke.py "$(URL)" $(if $(CACERT),--cacert "$(CACERT)") \
+		$(if $(filter yes 1,$(INSECURE)),--insecure)
 
 # --- Measurements
 
@@ -244,6 +268,7 @@ cppcheck:
 
 test-asan: TESTS = tests/integration
 test-asan: packages-run packages-test packages-build
+	@umask 022 && $(MAKE) --no-print-directory packages-pypi
 	@umask 022 && $(MAKE) --no-print-directory MODE=asan test-asan-run TESTS="$(TESTS)"
 
 test-asan-run: tests

@@ -18,7 +18,8 @@ build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev li
 run="nginx python3 python3-numpy python3-pandas python3-scipy python3-matplotlib tzdata
 	ca-certificates util-linux"
 
-test="libcmocka-dev python3-pytest clang libclang-rt-dev curl procps strace"
+test="libcmocka-dev python3-pytest python3-jsonschema python3-venv nodejs node-typescript clang
+	libclang-rt-dev curl procps strace"
 
 bench="wrk apache2-utils bubblewrap python3-flask gunicorn curl"
 

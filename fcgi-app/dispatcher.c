@@ -55,6 +55,7 @@ static const struct route {
 	{"/", "GET", "GET, HEAD, OPTIONS", pages_handle_root},
 	{"/health", "GET", "GET, HEAD, OPTIONS", pages_handle_health},
 	{"/live", "GET", "GET, HEAD, OPTIONS", pages_handle_live},
+	{"/openapi.json", "GET", "GET, HEAD, OPTIONS", pages_handle_openapi},
 };
 
 static void handle_by_method(struct exchange *exchange, const struct route *route)

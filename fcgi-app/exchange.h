@@ -55,5 +55,6 @@ void execute_handle(struct exchange *exchange); /* POST /execute */
 void pages_handle_root(struct exchange *exchange); /* GET / */
 void pages_handle_health(struct exchange *exchange); /* GET /health */
 void pages_handle_live(struct exchange *exchange); /* GET /live */
+void pages_handle_openapi(struct exchange *exchange); /* GET /openapi.json */
 
 #endif

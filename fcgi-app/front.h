@@ -8,6 +8,7 @@
 #include "fcgi-app/config.h"
 #include "fcgi-app/library_sets.h"
 #include "sandbox/arrangement.h"
+#include "sandbox/buffer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +24,7 @@ struct front_setup {
 	int proc; /* procfs of the service's PID namespace; closed once the front is confined */
 	int policy; /* text of its system-call policy; closed likewise */
 	int execute_listener, control_listener; /* of the dispatcher; -1 otherwise */
+	const struct buffer *openapi; /* what GET /openapi.json answers; the dispatcher's */
 	const void *job; /* what a front other than the dispatcher is given; its own to know */
 };
 

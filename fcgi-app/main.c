@@ -2,6 +2,7 @@
 #include "fcgi-app/check_command.h"
 #include "fcgi-app/config.h"
 #include "fcgi-app/launch.h"
+#include "fcgi-app/openapi.h"
 #include "fcgi-app/run_command.h"
 #include "fcgi-app/run_request.h"
 #include "fcgi-app/template_trees.h"
@@ -232,9 +233,11 @@ static int serve(int argc, char **argv)
 {
 	struct options options = {.ready = -1};
 	struct library_sets sets;
+	struct buffer openapi = {0};
 	struct err err = {0};
 	struct master_setup setup = {.config = &options.config,
 		.sets = &sets,
+		.openapi = &openapi,
 		.front_name = "dispatcher",
 		.front = dispatcher_main,
 		.failure_code = 1};
@@ -252,10 +255,13 @@ static int serve(int argc, char **argv)
 		return complain(argv[0], "--ready-fd is not an open descriptor");
 	r = library_sets_parse(options.config.library_sets, &sets, &err);
 	if (!r)
+		r = openapi_make(&options.config, &openapi, &err);
+	if (!r)
 		r = launch_listen(&options.config, &setup.execute_listener,
 			&setup.control_listener, &err);
 	if (!r)
 		r = launch(&setup, &err);
+	buffer_free(&openapi);
 	if (r < 0) {
 		fprintf(stderr, "vivarium: %s\n", err.text);
 		return 1;

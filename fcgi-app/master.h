@@ -20,6 +20,7 @@ struct master_setup {
 	int ready; /* gets a newline when the service serves, then is closed; -1: none */
 	const char *front_name;
 	int (*front)(const struct front_setup *); /* what stands at the other end of the lanes */
+	const struct buffer *openapi; /* for the dispatcher */
 	const void *job; /* for a front other than the dispatcher */
 	int failure_code; /* exit code for a service that could not do its work */
 	bool front_is_all; /* when the front ends, so does the service, with its exit code */

@@ -1,4 +1,4 @@
-/* What the service says about itself: GET /, /health and /live. */
+/* What the service says about itself: GET /, /health, /live and /openapi.json. */
 #include "fcgi-app/exchange.h"
 #include "fcgi-app/json_out.h"
 #include "fcgi-app/version.h"
@@ -88,9 +88,20 @@ void pages_handle_live(struct exchange *exchange)
 	exchange_respond(exchange, 200, "");
 }
 
+void pages_handle_openapi(struct exchange *exchange)
+{
+	const struct buffer *document = exchange->dispatcher->setup->openapi;
+
+	if (buffer_append(&exchange->answer, document->data, document->length) < 0)
+		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+	else
+		exchange_respond(exchange, 200, "");
+}
+
 void pages_handle_root(struct exchange *exchange)
 {
-	static const char *const endpoints[] = {"POST /execute", "GET /", "GET /health", "GET /live"};
+	static const char *const endpoints[] = {"POST /execute", "GET /", "GET /health", "GET /live",
+		"GET /openapi.json"};
 	struct json_out out = {.buffer = &exchange->answer};
 	size_t i;
 

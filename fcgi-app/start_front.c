@@ -17,6 +17,7 @@ static void run_front(const void *context, int control)
 		.control_listener = setup->control_listener,
 		.memory_cgroup = setup->cgroup.memory,
 		.pids_cgroup = setup->cgroup.pids,
+		.openapi = setup->openapi,
 		.job = setup->job};
 	const int keep[] = {control, base->proc, setup->dispatcher_policy, setup->execute_listener,
 		setup->control_listener};

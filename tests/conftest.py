@@ -15,9 +15,11 @@ import pytest
 
 TOP = Path(__file__).resolve().parent.parent
 # What one directory of tests has to help itself helps the others, too.
-sys.path += [str(TOP / "tests" / name) for name in ("escape", "fault")]
+sys.path += [str(TOP / "tests" / name) for name in ("escape", "fault", "integration")]
 BUILD = Path(os.environ.get("VIVARIUM_BUILD", TOP / "build" / "release"))
 CONF = TOP / "conf" / "vivarium.conf"
+# What the tests need from PyPI (tests/requirements.txt), made by `make packages-pypi`.
+PYPI = Path(os.environ.get("VIVARIUM_PYPI", TOP / "build" / "pypi"))
 
 
 def free_port():
@@ -44,6 +46,8 @@ class Answer:
 
 class Service:
     """A running instance, started by deploy/run.sh; keyword arguments become --set key=value."""
+
+    check = None  # what all answers of request() are shown to: method, path, answer
 
     def __init__(self, **settings):
         self.host = "127.0.0.1"
@@ -82,7 +86,10 @@ class Service:
         try:
             connection.request(method, path, body=body, headers=headers or {})
             response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            answer = Answer(response.status, response.headers, response.read())
+            if self.check:
+                self.check(method, path, answer)
+            return answer
         finally:
             connection.close()
 
@@ -127,6 +134,18 @@ class Service:
             # a process that a sanitizer ended was started again, and its test may have passed
             log = self.log()
             assert "Sanitizer" not in log and "runtime error:" not in log, log
+
+
+@pytest.fixture(autouse=True, scope="module")
+def answers_as_described(request):
+    """Tests of the interface get no answer that the OpenAPI document does not describe."""
+    if request.path.parent.name != "integration":
+        yield
+        return
+    import described  # needs jsonschema, which other directories do without
+    Service.check = staticmethod(described.of_the_tree().check)
+    yield
+    Service.check = None
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ MAY_INCLUDE = {"sandbox": {"sandbox"}, "runner": {"runner", "sandbox"},
                "fcgi-app": {"fcgi-app", "sandbox"}}
 # A third party's interface is behind one file, or one folder.
 BEHIND = {"fcgiapp.h": "fcgi-app/fcgi.c", "json-c/json.h": "fcgi-app/json_in.c",
-          "seccomp.h": "sandbox/seccomp.c", "Python.h": "runner/"}
+          "json-c/json_pointer.h": "fcgi-app/json_in.c", "seccomp.h": "sandbox/seccomp.c",
+          "Python.h": "runner/"}
 INCLUDE = re.compile(r'^#include ([<"])([^>"]+)[>"]', re.M)
 
 
