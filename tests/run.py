@@ -15,8 +15,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ["VIVARIUM_BUILD"])
 C_TEST_SECONDS = 300
-PYTEST_DIRECTORIES = ["source", "bench", "cost", "integration", "escape", "abuse", "policy", "fault",
-                      "fuzz"]
+PYTEST_DIRECTORIES = ["source", "bench", "cost", "integration", "clients", "escape", "abuse", "policy",
+                      "fault", "fuzz"]
 
 
 def count_junit(path):
