@@ -7,102 +7,14 @@ rendered from the same template, with stand-ins behind its sockets.
 
 import datetime
 import json
-import os
-import pathlib
 import re
-import shutil
 import socket
-import subprocess
-import tempfile
-import threading
 import time
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BODY_LIMIT = 20 * 1024 * 1024
-HOST = b"Host: vivarium.test\r\n"
-CHUNKED = b"Transfer-Encoding: chunked\r\n"
-
-
-class Answer:
-    def __init__(self, raw):
-        while raw.startswith(b"HTTP/1.1 100"):
-            raw = raw.partition(b"\r\n\r\n")[2]
-        head, _, self.body = raw.partition(b"\r\n\r\n")
-        lines = head.decode("latin-1").split("\r\n")
-        self.status = int(lines[0].split(" ")[1])
-        pairs = [line.split(":", 1) for line in lines[1:]]
-        self.headers = [(name.lower(), value.strip()) for name, value in pairs]
-
-    def all(self, name):
-        return [value for key, value in self.headers if key == name]
-
-    def one(self, name):
-        values = self.all(name)
-        assert len(values) == 1, f"{name}: {values}"
-        return values[0]
-
-
-def talk(port, data, host="127.0.0.1", timeout=20):
-    """Send data, return all that comes back until the other side closes or an answer is whole."""
-    with socket.create_connection((host, port), timeout=timeout) as connection:
-        try:
-            connection.sendall(data)
-        except OSError:
-            pass  # refused before all of it was sent: the answer is there all the same
-        received = b""
-        while not is_whole(received):
-            try:
-                piece = connection.recv(65536)
-            except ConnectionResetError:
-                break
-            if not piece:
-                break
-            received += piece
-        return received
-
-
-def is_whole(received):
-    head, end, body = received.partition(b"\r\n\r\n")
-    length = re.search(rb"\r\nContent-Length: (\d+)", head)
-    return bool(end and length and len(body) >= int(length[1]))
-
-
-def ask(service, data):
-    raw = talk(service.port, data, host=service.host)
-    assert raw, "the connection was closed without an answer"
-    return Answer(raw)
-
-
-def check_error(answer, status, kind):
-    assert answer.status == status
-    assert answer.one("content-type") == "application/json"
-    assert answer.one("cache-control") == "no-store"
-    assert answer.one("x-content-type-options") == "nosniff"
-    assert answer.body.isascii()
-    body = json.loads(answer.body)
-    assert body["success"] is False
-    assert "result" not in body
-    assert isinstance(body["error"], str) and body["error"] and "\n" not in body["error"]
-    assert body["cause"]["kind"] == kind
-    assert body["stdout"] == ""
-    assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", body["request_id"])
-    assert body["request_id"] == answer.one("x-request-id")
-    when = datetime.datetime.fromisoformat(body["timestamp"])
-    assert when.utcoffset() == datetime.timedelta(0)
-    age = datetime.datetime.now(datetime.timezone.utc) - when
-    assert abs(age.total_seconds()) < 60
-    return body
-
-
-def request(line, *headers, body=b""):
-    return line + b" HTTP/1.1\r\n" + HOST + b"".join(h + b"\r\n" for h in headers) + b"\r\n" + body
-
-
-def post(*headers, body=b"", version=b"HTTP/1.1"):
-    head = b"POST /execute " + version + b"\r\n" + HOST
-    return head + b"".join(h + b"\r\n" for h in headers) + b"\r\n" + body
+from edge import (BODY_LIMIT, CHUNKED, HOST, Answer, Nginx, ask, check_error, hang_up, post, request,
+                   say_garbage, say_nothing, talk)
 
 
 MALFORMED = {
@@ -205,7 +117,7 @@ def test_sent_body_over_the_limit_is_413(service):
 
 def test_413_comes_instead_of_100_continue(service):
     data = post(b"Expect: 100-continue", b"Content-Length: %d" % (BODY_LIMIT + 1))
-    raw = talk(service.port, data, host=service.host)
+    raw = talk(service, data)
     assert raw.startswith(b"HTTP/1.1 413")
     check_error(Answer(raw), 413, "payload_too_large")
 
@@ -222,7 +134,7 @@ def test_chunk_that_announces_too_much_is_413(service):
 
 
 def test_http_0_9_error_is_bare_json(service):
-    raw = talk(service.port, b"TRACE /\r\n", host=service.host)
+    raw = talk(service, b"TRACE /\r\n")
     body = json.loads(raw)
     assert raw.isascii() and body["success"] is False
     assert body["cause"]["kind"] == "invalid_request"
@@ -270,104 +182,6 @@ def test_a_slow_sender_does_not_hold_up_others(service):
 # --- A second nginx, with stand-ins for the service ----------------------------------------------
 
 
-class StandIn:
-    """Takes connections on a unix socket and does with each what it is told."""
-
-    def __init__(self, path, handle):
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        os.chmod(path, 0o666)
-        self.listener.listen(16)
-        self.handle = handle
-        self.kept = []
-        threading.Thread(target=self.run, daemon=True).start()
-
-    def run(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.kept.append(connection)
-            self.handle(connection)
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        for each in [self.listener, *self.kept]:
-            each.close()
-
-
-def hang_up(connection):
-    """Read the whole request (an empty FCGI_STDIN ends it), then close without an answer."""
-    end_of_body = b"\x01\x05\x00\x01\x00\x00\x00\x00"
-    tail = b""
-    while not tail.endswith(end_of_body):
-        piece = connection.recv(1 << 20)
-        if not piece:
-            break
-        tail = (tail + piece)[-len(end_of_body):]
-    connection.close()
-
-
-def say_nothing(_connection):
-    pass
-
-
-def say_garbage(connection):
-    connection.sendall(b"this is no FastCGI\n")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Nginx:
-    """An nginx of its own, from the template, in a directory that its workers can reach."""
-
-    def __init__(self, change=lambda text: text):
-        self.port = free_port()
-        self.host = "127.0.0.1"
-        self.run = pathlib.Path(tempfile.mkdtemp(prefix="vivarium-nginx."))
-        os.chmod(self.run, 0o755)
-        self.log = self.run / "access.log"
-        self.stand_ins = []
-        variables = dict(RUN=str(self.run), PORT=str(self.port), READ_TIMEOUT="1")
-        variables["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-        text = subprocess.run(
-            [TOP / "deploy" / "render-nginx.sh"],
-            env=variables, capture_output=True, text=True, check=True,
-        ).stdout
-        (self.run / "nginx.conf").write_text(change(text))
-        self.process = subprocess.Popen(
-            ["nginx", "-e", "stderr", "-p", self.run, "-c", self.run / "nginx.conf"],
-            env=dict(variables, TZ="UTC"), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        self.await_start()
-
-    def await_start(self):
-        deadline = time.monotonic() + 10
-        while True:
-            assert self.process.poll() is None, "nginx did not start"
-            try:
-                socket.create_connection((self.host, self.port), timeout=1).close()
-                return
-            except OSError:
-                assert time.monotonic() < deadline, "nginx does not listen"
-                time.sleep(0.02)
-
-    def stand_in(self, name, handle):
-        self.stand_ins.append(StandIn(self.run / name, handle))
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(timeout=10)
-        for each in self.stand_ins:
-            each.close()
-        shutil.rmtree(self.run)
-
-
 @pytest.fixture
 def nginx():
     one = Nginx()
@@ -383,7 +197,7 @@ def test_absent_service_is_503(nginx):
 
 
 def test_head_has_no_body(nginx):
-    raw = talk(nginx.port, request(b"HEAD /health", b"Connection: close"))
+    raw = talk(nginx, request(b"HEAD /health", b"Connection: close"))
     assert raw.startswith(b"HTTP/1.1 503") and b"\r\nX-Request-Id: " in raw
     assert raw.endswith(b"\r\n\r\n") and raw.count(b"\r\n\r\n") == 1
 
@@ -421,27 +235,10 @@ def test_body_of_exactly_the_limit_passes(nginx):
     check_error(ask(nginx, post(b"Content-Length: %d" % BODY_LIMIT, body=body)), 502, "internal")
 
 
-def test_rate_limit_is_429():
-    def with_limit(text):
-        zone = "\tlimit_req_zone $binary_remote_addr zone=test:1m rate=1r/m;\n\tserver {\n"
-        assert text.count("\tserver {\n") == 1
-        text = text.replace("\tserver {\n", zone)
-        return text.replace("location = /execute {", "location = /execute {\nlimit_req zone=test;")
-
-    one = Nginx(with_limit)
-    try:
-        check_error(ask(one, request(b"POST /execute")), 503, "overloaded")
-        answer = ask(one, request(b"POST /execute"))
-        check_error(answer, 429, "rate_limited")
-        assert int(answer.one("retry-after")) >= 1
-    finally:
-        one.close()
-
-
 def test_access_log_is_one_json_object_a_line(nginx):
     ask(nginx, request(b'GET /a"b\\c', b"X-Request-Id: logged", b'User-Agent: "\\\t\x01'))
     ask(nginx, b"garbage\r\n\r\n")
-    talk(nginx.port, b"TRACE /\r\n")
+    talk(nginx, b"TRACE /\r\n")
     deadline = time.monotonic() + 5
     while len(nginx.log.read_text().splitlines()) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
