@@ -1,5 +1,6 @@
 #include "fcgi-app/config.h"
 
+#include "fcgi-app/edge.h"
 #include "fcgi-app/template_trees.h"
 #include "sandbox/worker.h"
 
@@ -19,6 +20,11 @@ enum kind {
 	KIND_NUMBER, /* whole */
 	KIND_SECONDS, /* up to three decimals; kept in milliseconds */
 	KIND_ISOLATION, /* a word of isolation_words; its index is kept */
+	/* texts that nginx is given */
+	KIND_EDGE_PATH, /* relative to the file it stands in */
+	KIND_ORIGINS,
+	KIND_NETWORKS,
+	KIND_RATE,
 };
 
 static const char *const isolation_words[] = {"full", "available", "platform"};
@@ -71,6 +77,16 @@ static const struct key {
 	KEY(template_max_forks, KIND_NUMBER, "10000", 0, UINT32_MAX),
 	KEY_AS(template_max_age, template_max_age_ms, KIND_SECONDS, "86400", 0, UINT32_MAX),
 	KEY_AS(wedged_after, wedged_after_ms, KIND_SECONDS, "10", 500, 600000),
+	KEY(tls_certificate, KIND_EDGE_PATH, "", 0, 0),
+	KEY(tls_certificate_key, KIND_EDGE_PATH, "", 0, 0),
+	KEY(tls_redirect_port, KIND_NUMBER, "0", 0, UINT16_MAX),
+	KEY(tls_hsts, KIND_NUMBER, "0", 0, 63072000),
+	KEY(cors_origins, KIND_ORIGINS, "", 0, 0),
+	KEY(rate_limit, KIND_RATE, "", 0, 0),
+	KEY(rate_limit_burst, KIND_NUMBER, "20", 0, 100000),
+	KEY(connections_per_address, KIND_NUMBER, "0", 0, UINT16_MAX),
+	KEY(trusted_proxies, KIND_NETWORKS, "", 0, 0),
+	KEY(metrics_allow, KIND_NETWORKS, "127.0.0.0/8 ::1", 0, 0),
 #undef KEY
 #undef KEY_AS
 };
@@ -129,7 +145,8 @@ static int parse_isolation(const char *text, uint64_t *value, struct err *err)
 static int parse_text(const struct key *key, const char *directory, const char *text, char *value,
 	struct err *err)
 {
-	bool relative = key->kind == KIND_PATH && *text && *text != '/' && *directory;
+	bool is_path = key->kind == KIND_PATH || key->kind == KIND_EDGE_PATH;
+	bool relative = is_path && *text && *text != '/' && *directory;
 	int n = snprintf(value, CONFIG_TEXT_BYTES, "%s%s%s", relative ? directory : "",
 		relative ? "/" : "", text);
 
@@ -170,6 +187,23 @@ static int parse_modules(const struct key *key, const char *text, char *value, s
 	return parse_text(key, "", text, value, err);
 }
 
+/* What nginx is given is checked as it is printed, a path with its directory. */
+static int parse_edge_text(const struct key *key, const char *directory, const char *text,
+	char *value, struct err *err)
+{
+	int r = parse_text(key, directory, text, value, err);
+
+	if (r)
+		return r;
+	if (key->kind == KIND_EDGE_PATH)
+		return edge_check_path(key->name, value, err);
+	if (key->kind == KIND_ORIGINS)
+		return edge_check_origins(key->name, value, err);
+	if (key->kind == KIND_NETWORKS)
+		return edge_check_networks(key->name, value, err);
+	return edge_check_rate(key->name, value, err);
+}
+
 static int set_value(struct config *config, const struct key *key, const char *directory,
 	const char *text, struct err *err)
 {
@@ -185,6 +219,11 @@ static int set_value(struct config *config, const struct key *key, const char *d
 	case KIND_TEXT:
 	case KIND_PATH:
 		return parse_text(key, directory, text, field(config, key), err);
+	case KIND_EDGE_PATH:
+	case KIND_ORIGINS:
+	case KIND_NETWORKS:
+	case KIND_RATE:
+		return parse_edge_text(key, directory, text, field(config, key), err);
 	}
 	return -EINVAL;
 }
@@ -339,6 +378,17 @@ int config_set(struct config *config, const char *assignment, struct err *err)
 	return set_value(config, key, "", equals + 1, err);
 }
 
+static int check_tls(const struct config *config, struct err *err)
+{
+	if (!*config->tls_certificate != !*config->tls_certificate_key)
+		return err_set(err, EINVAL, "tls_certificate and tls_certificate_key go together");
+	if (config->tls_redirect_port && !*config->tls_certificate)
+		return err_set(err, EINVAL, "tls_redirect_port needs a tls_certificate");
+	if (config->tls_hsts && !*config->tls_certificate)
+		return err_set(err, EINVAL, "tls_hsts needs a tls_certificate");
+	return 0;
+}
+
 int config_check(const struct config *config, struct err *err)
 {
 	if (config->default_timeout_ms > config->max_timeout_ms)
@@ -349,7 +399,7 @@ int config_check(const struct config *config, struct err *err)
 		strcmp(config->cgroup, "off") != 0)
 		return err_set(err, EINVAL, "cgroup is auto, required or off, not \"%.40s\"",
 			config->cgroup);
-	return 0;
+	return check_tls(config, err);
 }
 
 const char *config_isolation_word(const struct config *config)

@@ -37,6 +37,14 @@ struct config {
 	uint64_t template_trees; /* 0: one for each 8 processors */
 	uint64_t template_max_forks, template_max_age_ms; /* 0: never */
 	uint64_t wedged_after_ms;
+	/* nginx's, which deploy/run.sh reads from what config_print says; checked by edge.h */
+	char tls_certificate[CONFIG_TEXT_BYTES], tls_certificate_key[CONFIG_TEXT_BYTES];
+	uint64_t tls_redirect_port, tls_hsts; /* 0: none; HSTS in seconds */
+	char cors_origins[CONFIG_TEXT_BYTES];
+	char rate_limit[CONFIG_TEXT_BYTES]; /* per address, "" for none */
+	uint64_t rate_limit_burst, connections_per_address;
+	char trusted_proxies[CONFIG_TEXT_BYTES];
+	char metrics_allow[CONFIG_TEXT_BYTES];
 };
 
 /*

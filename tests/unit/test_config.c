@@ -212,6 +212,11 @@ static void test_errors_in_files(void **state)
 		{"queue_timeout = 0X10", "takes seconds"},
 		{"queue_timeout = 1e999", "takes seconds"},
 		{"cell_age = 4294967.296", "takes seconds from 1 to 4294967.295, not"},
+		{"cors_origins = https://a.example/", "not \"https://a.example/\""},
+		{"trusted_proxies = 10.0.0.1/8", "bits of \"10.0.0.1/8\" are set beyond its prefix"},
+		{"metrics_allow = localhost", "metrics_allow takes addresses and networks"},
+		{"rate_limit = 10", "rate_limit takes a number from 1 to 100000 and /s or /m"},
+		{"tls_certificate = a;b", "\";b\" in a path cannot"},
 	};
 
 	(void)state;
@@ -245,6 +250,11 @@ static void test_ranges(void **state)
 		{"template_trees", "0", "16", "-1", "17"},
 		{"template_max_forks", "0", "4294967295", "-1", "4294967296"},
 		{"template_max_age", "0", "4294967.295", "-0.001", "4294967.296"},
+		{"tls_redirect_port", "0", "65535", "-1", "65536"},
+		{"tls_hsts", "0", "63072000", "-1", "63072001"},
+		{"rate_limit", "1/m", "100000/s", "0/s", "100001/m"},
+		{"rate_limit_burst", "0", "100000", "-1", "100001"},
+		{"connections_per_address", "0", "65535", "-1", "65536"},
 	};
 	struct config config;
 	char text[80];
@@ -380,6 +390,19 @@ static void test_contradictions(void **state)
 	assert_int_equal(config_check(&config, &err), -EINVAL);
 	unit_assert_contains(err.text, "default_memory");
 	expect_valid(TEXT("cgroup = required\n"), &config);
+	assert_int_equal(config_check(&config, &err), 0);
+	expect_valid(TEXT("tls_certificate = a.pem\n"), &config);
+	assert_int_equal(config_check(&config, &err), -EINVAL);
+	unit_assert_contains(err.text, "tls_certificate and tls_certificate_key go together");
+	expect_valid(TEXT("tls_redirect_port = 80\n"), &config);
+	assert_int_equal(config_check(&config, &err), -EINVAL);
+	unit_assert_contains(err.text, "tls_redirect_port needs a tls_certificate");
+	expect_valid(TEXT("tls_hsts = 1\n"), &config);
+	assert_int_equal(config_check(&config, &err), -EINVAL);
+	unit_assert_contains(err.text, "tls_hsts needs a tls_certificate");
+	expect_valid(TEXT("tls_certificate = a.pem\ntls_certificate_key = /b.key\n"
+			  "tls_redirect_port = 80\ntls_hsts = 1\n"),
+		&config);
 	assert_int_equal(config_check(&config, &err), 0);
 	expect_valid(TEXT("cgroup = v2\n"), &config);
 	assert_int_equal(config_check(&config, &err), -EINVAL);
