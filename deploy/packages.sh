@@ -5,7 +5,8 @@
 #	packages.sh missing GROUP...	print those that are not installed
 #	packages.sh ensure GROUP...	install those (root), or say how (anybody else)
 #
-# Debian 12 and 13 and Ubuntu 24.04 have all of them under these names. Works in a minimal root:
+# Debian 12 and 13 and Ubuntu 24.04 have all of them under these names, but for chromium, which is no
+# package on Ubuntu: the tests' browser has to come from elsewhere there. Works in a minimal root:
 # needs sh, dpkg and apt, no sudo, no curl. Reads nothing from standard input.
 set -u
 
@@ -16,10 +17,10 @@ build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev li
 	python3-dev"
 
 run="nginx python3 python3-numpy python3-pandas python3-scipy python3-matplotlib tzdata
-	ca-certificates util-linux"
+	ca-certificates openssl util-linux"
 
 test="libcmocka-dev python3-pytest python3-jsonschema python3-venv nodejs node-typescript clang
-	libclang-rt-dev curl procps strace"
+	libclang-rt-dev curl procps strace openssl chromium"
 
 bench="wrk apache2-utils bubblewrap python3-flask gunicorn curl"
 

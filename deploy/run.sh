@@ -147,7 +147,7 @@ asked_to_stop() {
 
 # --- What was asked for ------------------------------------------------------------------------
 
-# Is LISTEN an address of this machine, and PORT free on it?
+# check_address PORT: is LISTEN an address of this machine, and the port free on it?
 check_address() {
 	# shellcheck disable=SC2016
 	"$python" -IS -c '
@@ -175,7 +175,7 @@ except OSError as error:
         errno.EAFNOSUPPORT: f"this machine has no IPv6: LISTEN={listen} cannot work",
     }.get(error.errno, f"cannot listen on {listen} port {port}: {error.strerror}")
     sys.exit(f"run: {why}")
-' "$listen" "$port" || exit 1
+' "$listen" "$1" || exit 1
 }
 
 check_input() {
@@ -195,10 +195,46 @@ check_input() {
 	[ -r "$conf" ] || fail "cannot read the configuration $conf"
 	[ -x "$python" ] || fail "there is no $python: deploy/packages.sh ensure run"
 	command -v nginx >/dev/null || fail "nginx is not installed: deploy/packages.sh ensure run"
-	check_address
+	check_address "$port"
 	if [ "$access_log" = stdout ] && ! (: >>/dev/stdout) 2>/dev/null; then
 		access_log=off
 		say "No access log: standard output cannot be opened a second time"
+	fi
+}
+
+# setting KEY: its value in force.
+setting() {
+	printf '%s\n' "$effective" | sed -n "s/^$1 = //p"
+}
+
+# absolute PATH: the same from nginx's directory, links in it left alone.
+absolute() {
+	case $1 in
+	'' | /*) printf '%s\n' "$1" ;;
+	*) printf '%s\n' "$PWD/$1" ;;
+	esac
+}
+
+is_loopback() {
+	case $listen in
+	127.* | ::1) return 0 ;;
+	esac
+	return 1
+}
+
+check_tls() {
+	certificate=$(absolute "$(setting tls_certificate)")
+	certificate_key=$(absolute "$(setting tls_certificate_key)")
+	redirect_port=$(setting tls_redirect_port)
+	if [ -n "$certificate" ]; then
+		"$top/deploy/check-tls.sh" "$certificate" "$certificate_key" || exit 1
+		[ "$redirect_port" != "$port" ] ||
+			fail "tls_redirect_port is the port of HTTPS itself, $port"
+		[ "$redirect_port" = 0 ] || check_address "$redirect_port"
+	elif [ -n "$(setting key_file)" ] && ! is_loopback && [ -z "$(setting trusted_proxies)" ]; then
+		echo "run: WARNING: API keys and scripts cross the network in the clear, for everyone" \
+			"on the way to read. Set tls_certificate, or trusted_proxies if a proxy before" \
+			"this service speaks HTTPS (docs/http.md)" >&2
 	fi
 }
 
@@ -212,6 +248,7 @@ read_configuration() {
 		END { if (n != 2) exit 1; s = int(sum); print s + (s < sum) + 10 }') ||
 		fail "vivarium --check-config names no max_timeout or no queue_timeout"
 	say "Configuration: $conf"
+	check_tls
 }
 
 make_runtime_directory() {
@@ -239,6 +276,12 @@ choose_prefix() {
 
 prepare_nginx() {
 	RUN=$run LISTEN=$listen PORT=$port READ_TIMEOUT=$read_timeout ACCESS_LOG=$access_log \
+		TLS_CERTIFICATE=$certificate TLS_CERTIFICATE_KEY=$certificate_key \
+		TLS_REDIRECT_PORT=$redirect_port TLS_HSTS=$(setting tls_hsts) \
+		CORS_ORIGINS=$(setting cors_origins) RATE_LIMIT=$(setting rate_limit) \
+		RATE_LIMIT_BURST=$(setting rate_limit_burst) \
+		CONNECTIONS_PER_ADDRESS=$(setting connections_per_address) \
+		TRUSTED_PROXIES=$(setting trusted_proxies) METRICS_ALLOW=$(setting metrics_allow) \
 		"$top/deploy/render-nginx.sh" >"$run/nginx.conf" || exit 1
 	TZ=UTC nginx -t -q -e stderr -p "$run" -c "$run/nginx.conf" ||
 		fail "nginx refused its configuration"
@@ -267,29 +310,46 @@ start_nginx() {
 	nginx=$!
 }
 
-# The address that reaches us from this machine.
+# The first name that the certificate is for, if any; a wildcard is none.
+certificate_name() {
+	openssl x509 -in "$certificate" -noout -ext subjectAltName 2>/dev/null | tr ',' '\n' |
+		sed -n 's/^ *DNS:\([A-Za-z0-9.-]*\)$/\1/p' | head -n 1
+}
+
+# The address that reaches us from this machine, and what to tell people.
 choose_host() {
 	case $listen in
 	0.0.0.0) host=127.0.0.1 ;;
 	::) host=::1 ;;
 	*) host=$listen ;;
 	esac
-	case $host in
-	*:*) url="http://[$host]:$port" ;;
-	*) url="http://$host:$port" ;;
+	scheme=http
+	name=
+	if [ -n "$certificate" ]; then
+		scheme=https
+		name=$(certificate_name)
+	fi
+	case ${name:-$host} in
+	*:*) url="$scheme://[$host]:$port" ;;
+	*) url="$scheme://${name:-$host}:$port" ;;
 	esac
 }
 
 answers() {
 	"$python" -IS -c '
-import http.client, sys
-connection = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=5)
+import http.client, ssl, sys
+scheme, host, port = sys.argv[1:]
+if scheme == "https":  # ours, whatever name the certificate is for
+    context = ssl._create_unverified_context()
+    connection = http.client.HTTPSConnection(host, int(port), timeout=5, context=context)
+else:
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
 try:
     connection.request("GET", "/live", headers={"User-Agent": "vivarium-start"})
     sys.exit(connection.getresponse().status != 200)
 except (OSError, http.client.HTTPException):
     sys.exit(1)
-' "$host" "$port" &
+' "$scheme" "$host" "$port" &
 	helper=$!
 	await_helper
 }
@@ -305,10 +365,30 @@ await_answer() {
 	done
 }
 
+certificate_state() {
+	stat -Lc '%i %s %Y %Z' -- "$certificate" "$certificate_key" 2>&1
+}
+
+# Renewed on disk, nginx reads it again. Two files are not written at once: what does not fit
+# together is left alone until it changes again.
+watch_certificate() {
+	found=$(certificate_state)
+	[ "$found" != "$certificate_seen" ] || return 0
+	certificate_seen=$found
+	if "$top/deploy/check-tls.sh" "$certificate" "$certificate_key"; then
+		say "The certificate was renewed"
+		kill -HUP "$nginx"
+	else
+		echo "run: the certificate in use stays until that is mended" >&2
+	fi
+}
+
 watch() {
+	[ -z "$certificate" ] || certificate_seen=$(certificate_state)
 	while :; do
 		alive "$vivarium" || fail "vivarium ended by itself"
 		alive "$nginx" || fail "nginx ended by itself"
+		[ -z "$certificate" ] || watch_certificate
 		pause 1
 	done
 }

@@ -45,11 +45,17 @@ class Answer:
 
 
 class Service:
-    """A running instance, started by deploy/run.sh; keyword arguments become --set key=value."""
+    """A running instance, started by deploy/run.sh; keyword arguments become --set key=value.
+
+    tls: a certificate of tests/integration/certificates.py, to speak HTTPS with.
+    """
 
     check = None  # what all answers of request() are shown to: method, path, answer
 
-    def __init__(self, **settings):
+    def __init__(self, tls=None, **settings):
+        self.tls = tls
+        if tls:
+            settings.update(tls_certificate=tls.certificate, tls_certificate_key=tls.key)
         self.host = "127.0.0.1"
         self.port = free_port()
         self.log_path = tempfile.NamedTemporaryFile(prefix="vivarium-test-", delete=False).name
@@ -81,8 +87,15 @@ class Service:
     def log(self):
         return Path(self.log_path).read_text()
 
+    def connection(self, timeout=60):
+        """One that keeps itself open between requests."""
+        if not self.tls:
+            return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=timeout,
+                                           context=self.tls.context)
+
     def request(self, method, path, body=None, headers=None, timeout=60):
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        connection = self.connection(timeout)
         try:
             connection.request(method, path, body=body, headers=headers or {})
             response = connection.getresponse()
