@@ -225,18 +225,44 @@ static int take_frames(struct job_client *client, int lane, struct frame_reader 
 	return r;
 }
 
-/* What is left of the job goes first: half a job would leave the lane useless. */
-static int cancel(struct job_client *client, int lane)
+static int wait_for(int lane, short events)
 {
-	struct pollfd watched = {.fd = lane, .events = POLLOUT};
+	struct pollfd watched = {.fd = lane, .events = events};
+
+	return poll(&watched, 1, -1) < 0 && errno != EINTR ? -errno : 0;
+}
+
+/* Reads up to the acknowledgement: what came before must not become the answer of the next job. */
+static int discard(struct job_client *client, int lane, struct frame_reader *reader)
+{
+	struct frame frame;
+	int r;
+
+	for (;;) {
+		while (frame_reader_next(reader, &frame)) {
+			if (frame.type == FRAME_CANCELLED)
+				return 0;
+			client->cell_leaves |= frame.type == FRAME_LEAVING;
+		}
+		r = frame_reader_fill(reader, lane, NULL);
+		if (r == -EAGAIN)
+			r = wait_for(lane, POLLIN);
+		else if (r == 0)
+			r = -EPIPE;
+		if (r < 0)
+			return r;
+	}
+}
+
+/* What is left of the job goes first: half a job would leave the lane useless. */
+static int cancel(struct job_client *client, int lane, struct frame_reader *reader)
+{
 	int r = frame_append(&client->out.out, FRAME_CANCEL, NULL, 0);
 
-	if (r < 0)
-		return r;
-	while ((r = frame_flush(&client->out, lane)) == -EAGAIN) {
-		if (poll(&watched, 1, -1) < 0 && errno != EINTR)
-			return -errno;
-	}
+	while (!r && (r = frame_flush(&client->out, lane)) == -EAGAIN)
+		r = wait_for(lane, POLLOUT);
+	if (!r)
+		r = discard(client, lane, reader);
 	return r < 0 ? r : -ECANCELED;
 }
 
@@ -260,7 +286,7 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 			return r < 0 ? r : 0;
 		r = wait_for_lane(client, lane, client_fd);
 		if (r == -ECANCELED)
-			return cancel(client, lane);
+			return cancel(client, lane, reader);
 		if (!r)
 			r = frame_reader_fill(reader, lane, NULL);
 		if (r <= 0 && r != -EAGAIN)

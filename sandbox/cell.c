@@ -41,6 +41,7 @@ void cell_init(struct cell *cell, const struct cell_environment *environment, ui
 		.warden = -1,
 		.deadline_us = clock_now_us(),
 		.lane_in = {.in = {.cap = LANE_MAX_BYTES}},
+		.lane_out = {.out = {.cap = LANE_OUT_MAX_BYTES}},
 		.job = {.out = {.out = {.cap = LANE_MAX_BYTES}}},
 		.channel_in = {.in = {.cap = CHANNEL_MAX_BYTES}},
 		.output = {.max_bytes = STREAM_MAX_BYTES},
@@ -143,8 +144,6 @@ static const char *template_name(const struct cell *cell)
 
 static void act_offer(struct cell *cell)
 {
-	uint32_t set = (uint32_t)cell->set;
-
 	cell_renew_done(cell);
 	cell->failures = 0;
 	cell->is_up = true;
@@ -156,7 +155,7 @@ static void act_offer(struct cell *cell)
 	cell->run.was_parked = true;
 	if (cell->source[CELL_SOURCE_LANE].fd < 0)
 		return; /* said when a lane comes */
-	if (frame_append(&cell->lane_out.out, FRAME_READY, &set, sizeof(set)) == 0)
+	if (cell_lane_offer(cell) == 0)
 		cell_lane_flush(cell);
 }
 
@@ -213,6 +212,7 @@ static void act_discard(struct cell *cell)
 static void act_conclude(struct cell *cell)
 {
 	const char *ran_on = template_name(cell);
+	size_t unsent = cell->lane_out.out.length;
 	int r = cell_drain_output(cell, CELL_SOURCE_STDOUT, DRAIN_READS);
 
 	cell_renew_after_job(cell);
@@ -223,7 +223,7 @@ static void act_conclude(struct cell *cell)
 	if (!r)
 		r = cell_run_answer(cell, ran_on);
 	if (r < 0) {
-		frame_writer_reset(&cell->lane_out, 0);
+		cell->lane_out.out.length = unsent; /* of which a part may be on its way */
 		cell_run_answer_internal(cell);
 	}
 	cell_lane_flush(cell);

@@ -24,6 +24,13 @@ void cell_lane_flush(struct cell *cell)
 		frame_writer_reset(&cell->lane_out, LANE_KEEP_BYTES);
 }
 
+int cell_lane_offer(struct cell *cell)
+{
+	uint32_t set = (uint32_t)cell->set;
+
+	return frame_append(&cell->lane_out.out, FRAME_READY, &set, sizeof(set));
+}
+
 /* Nobody waits any more, whether it runs already or not. */
 static void abandon_job(struct cell *cell)
 {
@@ -62,6 +69,22 @@ static int refuse_rest(struct cell *cell, const struct frame *frame)
 	if (frame->type == FRAME_GO && cell_run_answer_internal(cell) == 0)
 		cell_lane_flush(cell);
 	return 0;
+}
+
+/*
+ * The answer may have crossed the order, and the news of the next execution with it: whoever
+ * cancels throws away all that comes before the acknowledgement, and is told again.
+ */
+static int take_cancel(struct cell *cell)
+{
+	int r;
+
+	abandon_job(cell);
+	r = frame_append(&cell->lane_out.out, FRAME_CANCELLED, NULL, 0);
+	if (!r && cell->state == CELL_PARKED)
+		r = cell_lane_offer(cell);
+	cell_lane_flush(cell);
+	return r;
 }
 
 /*
@@ -154,8 +177,7 @@ static int take_job_frame(struct cell *cell, const struct frame *frame)
 	case FRAME_CHANGE:
 		return take_change(cell, frame);
 	case FRAME_CANCEL:
-		abandon_job(cell);
-		return 0;
+		return take_cancel(cell);
 	default:
 		return -EPROTO;
 	}

@@ -6,6 +6,7 @@
 
 enum {
 	LANE_MAX_BYTES = 2 * JOB_LANE_MAX_BYTES, /* of a job whose frames come by the lane */
+	LANE_OUT_MAX_BYTES = 32 << 20, /* an answer at its largest, and more: for one who reads */
 	CHANNEL_MAX_BYTES = RESULT_MAX_BYTES + 64 * 1024,
 };
 
@@ -22,6 +23,9 @@ void cell_lane_handle(struct cell *cell, uint32_t events);
 
 /* Sends what is in lane_out, as far as it goes; the rest goes when there is room. */
 void cell_lane_flush(struct cell *cell);
+
+/* Appends to lane_out that the cell takes a job. Returns 0 or a negative errno. */
+int cell_lane_offer(struct cell *cell);
 
 /* Gives up the lane and the job that came over it. */
 void cell_lane_drop(struct cell *cell);

@@ -20,7 +20,7 @@ enum frame_type {
 	FRAME_GO, /* empty; the job is complete */
 	FRAME_BODY, /* empty; the job's other frames lie in a sealed memfd, which comes along */
 	FRAME_CHANGE, /* uint32_t: the library set that an idle cell is to hold from now on */
-	FRAME_CANCEL, /* empty; dispatcher to worker: nobody waits for the answer any more */
+	FRAME_CANCEL, /* empty; nobody waits for the answer any more: FRAME_CANCELLED follows */
 	/* parts of a job that it may do without; JSON is the client's own text, proven strict */
 	FRAME_ARGS = 16, /* JSON array: what the entry is called with */
 	FRAME_KWARGS, /* JSON object: likewise, by name */
@@ -51,6 +51,7 @@ enum frame_type {
 	FRAME_VERDICT, /* struct verdict; the answer is complete */
 	FRAME_ROOM, /* empty; along comes a memfd for the body of the job that is on its way */
 	FRAME_LEAVING, /* empty; the cell is built anew after this answer, or once told to change */
+	FRAME_CANCELLED, /* empty; what came before belongs to a job that was cancelled */
 };
 
 struct frame_header {

@@ -134,7 +134,7 @@ static void hear(void)
 	while (frame_reader_fill(&peers.heard, peers.lane, NULL) > 0)
 		;
 	while (frame_reader_next(&peers.heard, &frame)) {
-		CHECK((frame.type >= FRAME_READY && frame.type <= FRAME_LEAVING) ||
+		CHECK((frame.type >= FRAME_READY && frame.type <= FRAME_CANCELLED) ||
 			frame.type == FRAME_RESULT || frame.type == FRAME_TRACEBACK ||
 			frame.type == FRAME_FILE || frame.type == FRAME_FIGURE ||
 			frame.type == FRAME_CONTENT || frame.type == FRAME_WARNING);

@@ -1,0 +1,164 @@
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "fcgi-app/job_client.h"
+
+/* A lane with its worker's end, and a client's connection with the client's. */
+struct scene {
+	int lane, worker, connection, client;
+	struct frame_reader reader;
+	struct job_client job;
+	struct request request;
+	struct answer_run run;
+};
+
+static void open_pair(int *ours, int *theirs)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(fcntl(pair[0], F_SETFL, O_NONBLOCK), 0);
+	*ours = pair[0];
+	*theirs = pair[1];
+}
+
+static int set_up(void **state)
+{
+	static struct scene scene;
+
+	scene = (struct scene){.reader = {.in = {.cap = 8 << 20}}};
+	open_pair(&scene.lane, &scene.worker);
+	open_pair(&scene.connection, &scene.client);
+	assert_int_equal(buffer_append(&scene.request.script, TEXT("pass")), 0);
+	*state = &scene;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct scene *scene = *state;
+
+	close(scene->lane);
+	close(scene->worker);
+	close(scene->connection);
+	close(scene->client);
+	frame_reader_free(&scene->reader);
+	job_client_free(&scene->job);
+	request_free(&scene->request);
+	return 0;
+}
+
+/* What the worker sends. */
+static void say(struct scene *scene, enum frame_type type, const void *payload, size_t length)
+{
+	struct frame_writer writer = {0};
+
+	assert_int_equal(frame_append(&writer.out, type, payload, length), 0);
+	assert_int_equal(frame_flush(&writer, scene->worker), 0);
+	frame_writer_reset(&writer, 0);
+}
+
+static void answer(struct scene *scene, const char *json)
+{
+	const struct verdict verdict = {.kind = VERDICT_OK};
+
+	say(scene, FRAME_STDOUT, TEXT("printed"));
+	say(scene, FRAME_RESULT, json, strlen(json));
+	say(scene, FRAME_VERDICT, &verdict, sizeof(verdict));
+}
+
+static int run(struct scene *scene)
+{
+	scene->run = (struct answer_run){.request = &scene->request, .request_id = "id"};
+	return job_client_run(&scene->job, scene->lane, &scene->reader, scene->connection,
+		&scene->request, &scene->run);
+}
+
+/* Fails unless the worker got frames of these types and no others. */
+static void expect_heard(struct scene *scene, const enum frame_type *types, size_t count)
+{
+	struct frame_reader heard = {.in = {.cap = 1 << 20}};
+	struct frame frame;
+
+	for (size_t i = 0; i < count; i++) {
+		assert_int_equal(frame_reader_wait(&heard, scene->worker, &frame), 1);
+		assert_int_equal(frame.type, types[i]);
+	}
+	assert_int_equal(heard.start, heard.in.length);
+	frame_reader_free(&heard);
+}
+
+static void test_answer(void **state)
+{
+	static const enum frame_type heard[] = {FRAME_JOB, FRAME_SCRIPT, FRAME_GO};
+	struct scene *scene = *state;
+
+	answer(scene, "1");
+	assert_int_equal(run(scene), 0);
+	assert_memory_equal(scene->run.result.data, "1", 1);
+	assert_int_equal(scene->run.output.length, 7);
+	expect_heard(scene, heard, COUNT(heard));
+}
+
+/* The answer crossed the order to cancel: the next one on this lane gets its own. */
+static void test_cancelled_while_the_answer_came(void **state)
+{
+	static const enum frame_type heard[] = {
+		FRAME_JOB, FRAME_SCRIPT, FRAME_GO, FRAME_CANCEL, FRAME_JOB, FRAME_SCRIPT, FRAME_GO};
+	const uint32_t set = 0;
+	struct scene *scene = *state;
+
+	shutdown(scene->client, SHUT_RDWR);
+	answer(scene, "\"of the one who went\"");
+	say(scene, FRAME_READY, &set, sizeof(set));
+	say(scene, FRAME_CANCELLED, NULL, 0);
+	say(scene, FRAME_READY, &set, sizeof(set));
+	answer(scene, "2");
+	assert_int_equal(run(scene), -ECANCELED);
+	close(scene->connection);
+	scene->connection = -1;
+	assert_int_equal(run(scene), 0);
+	assert_int_equal(scene->run.result.length, 1);
+	assert_memory_equal(scene->run.result.data, "2", 1);
+	expect_heard(scene, heard, COUNT(heard));
+}
+
+static void test_cancelled_cell_that_leaves(void **state)
+{
+	struct scene *scene = *state;
+
+	shutdown(scene->client, SHUT_RDWR);
+	say(scene, FRAME_LEAVING, NULL, 0);
+	answer(scene, "1");
+	say(scene, FRAME_CANCELLED, NULL, 0);
+	assert_int_equal(run(scene), -ECANCELED);
+	assert_true(scene->job.cell_leaves);
+}
+
+/* Without the acknowledgement nobody may use the lane again. */
+static void test_cancelled_and_the_worker_gone(void **state)
+{
+	struct scene *scene = *state;
+
+	shutdown(scene->client, SHUT_RDWR);
+	answer(scene, "1");
+	shutdown(scene->worker, SHUT_WR);
+	assert_int_equal(run(scene), -EPIPE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_answer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_cancelled_while_the_answer_came, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_cancelled_cell_that_leaves, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_cancelled_and_the_worker_gone, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
