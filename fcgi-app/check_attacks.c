@@ -174,7 +174,8 @@ static int run_attack(struct checking *checking, const struct attack *attack)
 
 	if (!r)
 		r = job_client_run(
-			&checking->client, checking->lane, &checking->reader, -1, &request, &run);
+			&checking->client, checking->lane, &checking->reader, -1, NULL, &request,
+			&run);
 	if (r < 0)
 		return r;
 	contained = judge(attack, &run, came, sizeof(came));

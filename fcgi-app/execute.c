@@ -156,7 +156,7 @@ static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t 
 		.request_id = exchange->request_id,
 		.queue_us = clock_now_us() - begun_us};
 	r = job_client_run(&exchange->client, pool_lane(pool, cell), pool_reader(pool, cell),
-		fcgi_connection(exchange->fcgi), &exchange->request, run);
+		fcgi_connection(exchange->fcgi), NULL, &exchange->request, run);
 	if (!r && !run->verdict.unstarted)
 		atomic_fetch_add(run->verdict.parked ? &exchange->dispatcher->parked_hits
 						     : &exchange->dispatcher->parked_misses,

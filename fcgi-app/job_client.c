@@ -1,5 +1,7 @@
 #include "fcgi-app/job_client.h"
 
+#include "sandbox/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -35,13 +37,15 @@ static int write_all(int fd, const struct buffer *bytes)
 }
 
 /* A large job waits until the worker has made room for it (FRAME_ROOM). */
-static int write_job(struct job_client *client, const struct request *request)
+static int write_job(struct job_client *client, const struct request *request, bool is_live)
 {
 	struct job_limits limits = request->limits;
 	int r = write_frames(&client->body, request);
 
 	if (r < 0)
 		return r;
+	if (is_live)
+		limits.flags |= JOB_LIVE;
 	if (client->body.length > JOB_LANE_MAX_BYTES)
 		limits.body_bytes = (uint32_t)client->body.length;
 	r = frame_append(&client->out.out, FRAME_JOB, &limits, sizeof(limits));
@@ -70,27 +74,42 @@ static int write_body(struct job_client *client, int lane, struct frame_reader *
 	return r == -EAGAIN ? 0 : r;
 }
 
-/*
- * Waits until the lane can be read (or, with some of the job left, written). Room for a body comes
- * at once, and has to be taken off the lane before the job can be cancelled.
- */
-static int wait_for_lane(struct job_client *client, int lane, int client_fd)
+/* Milliseconds until somebody wants to be woken, rounded up; -1: nobody does. */
+static int wait_ms(const struct job_live *live)
 {
+	uint64_t now = clock_now_us();
+
+	if (!live || !live->wake_us)
+		return -1;
+	return live->wake_us > now ? (int)((live->wake_us - now + 999) / 1000) : 0;
+}
+
+/*
+ * Waits for news of the lane and the client. Room for a body comes at once, and has to be taken off
+ * the lane before the job can be cancelled. Returns 1 when the lane can be read, 0 or -errno.
+ */
+static int wait_for_news(
+	struct job_client *client, int lane, int client_fd, struct job_live *live)
+{
+	bool wants_room = live && live->wants_room;
 	struct pollfd watched[2] = {
 		{.fd = lane, .events = (short)(POLLIN | (client->out.out.length ? POLLOUT : 0))},
-		{.fd = client->body.length ? -1 : client_fd, .events = POLLRDHUP}};
+		{.fd = client->body.length ? -1 : client_fd,
+			.events = (short)(POLLRDHUP | (wants_room ? POLLOUT : 0))}};
 	int r;
 
-	if (poll(watched, 2, -1) < 0)
+	if (poll(watched, 2, wait_ms(live)) < 0)
 		return errno == EINTR ? 0 : -errno;
-	if (watched[1].revents)
+	if (watched[1].revents & ~POLLOUT)
 		return -ECANCELED;
+	if (live && live->go_on)
+		live->go_on(live->context, watched[1].revents & POLLOUT);
 	if (watched[0].revents & POLLOUT) {
 		r = frame_flush(&client->out, lane);
 		if (r < 0 && r != -EAGAIN)
 			return r;
 	}
-	return 0;
+	return watched[0].revents & ~POLLOUT ? 1 : 0;
 }
 
 /* Offsets first: the buffer that the texts lie in moves while it grows. */
@@ -203,9 +222,14 @@ static int finish(struct job_client *client, struct answer_run *run,
 	return 1;
 }
 
+static bool is_live(const struct frame *frame)
+{
+	return frame->type == FRAME_LIVE_STDOUT || frame->type == FRAME_LIVE_STDERR;
+}
+
 /* Returns 1 when the answer is complete, 0 when more has to come, or a negative errno. */
 static int take_frames(struct job_client *client, int lane, struct frame_reader *reader,
-	struct answer_run *run, struct collecting *collecting)
+	struct job_live *live, struct answer_run *run, struct collecting *collecting)
 {
 	struct frame frame;
 	int r = 0;
@@ -219,6 +243,9 @@ static int take_frames(struct job_client *client, int lane, struct frame_reader 
 			continue; /* news that crossed the job */
 		if (frame.type == FRAME_ROOM)
 			r = write_body(client, lane, reader);
+		else if (live && is_live(&frame))
+			live->take(live->context, (enum frame_type)frame.type, frame.payload,
+				frame.length);
 		else
 			r = keep_text(client, run, collecting, &frame);
 	}
@@ -267,7 +294,7 @@ static int cancel(struct job_client *client, int lane, struct frame_reader *read
 }
 
 int job_client_run(struct job_client *client, int lane, struct frame_reader *reader, int client_fd,
-	const struct request *request, struct answer_run *run)
+	struct job_live *live, const struct request *request, struct answer_run *run)
 {
 	struct collecting collecting = {0};
 	int r;
@@ -275,19 +302,21 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 	job_client_reset(client);
 	client->cell_leaves = false;
 	reader->takes_descriptor = true;
-	r = write_job(client, request);
+	r = write_job(client, request, live);
 	if (!r)
 		r = frame_flush(&client->out, lane);
 	if (r < 0 && r != -EAGAIN)
 		return r;
 	for (;;) {
-		r = take_frames(client, lane, reader, run, &collecting);
+		r = take_frames(client, lane, reader, live, run, &collecting);
 		if (r)
 			return r < 0 ? r : 0;
-		r = wait_for_lane(client, lane, client_fd);
+		r = wait_for_news(client, lane, client_fd, live);
 		if (r == -ECANCELED)
 			return cancel(client, lane, reader);
 		if (!r)
+			continue;
+		if (r > 0)
 			r = frame_reader_fill(reader, lane, NULL);
 		if (r <= 0 && r != -EAGAIN)
 			return r ? r : -EPIPE;

@@ -36,13 +36,14 @@ static const char help[] =
 	"               [--entry NAME | --no-entry] [--arg VALUE]... [--kwarg NAME=VALUE]...\n"
 	"               [--argv WORD]... [--env NAME=VALUE]... [--stdin FILE]\n"
 	"               [--file PATH[=FILE]]... [--output GLOB]... [--encode strict|rich]\n"
-	"               [--json] SCRIPT\n"
+	"               [--json] [--stream] SCRIPT\n"
 	"      run one script (\"-\": standard input) in the same jail; what main() returns goes to\n"
-	"      standard output as JSON, what is printed to standard error; with --json the whole\n"
-	"      answer goes to standard output, figures and output files (--output) in it. VALUE is\n"
-	"      JSON, or else a string. FILE is put into the working directory as PATH, or becomes\n"
-	"      the script's standard input (\"-\": our own). Exit status: 0 a value, 1 the script\n"
-	"      failed, 124 out of time, 125 Vivarium failed, 2 wrong usage\n"
+	"      standard output as JSON, what is printed to standard error: at the end, or with\n"
+	"      --stream while the script runs. With --json the whole answer goes to standard output,\n"
+	"      figures and output files (--output) in it. VALUE is JSON, or else a string. FILE is\n"
+	"      put into the working directory as PATH, or becomes the script's standard input\n"
+	"      (\"-\": our own). Exit status: 0 a value, 1 the script failed, 124 out of time, 125\n"
+	"      Vivarium failed, 2 wrong usage\n"
 	"  vivarium check [--config FILE] [--set KEY=VALUE]... [--json]\n"
 	"      try every layer of isolation on this machine, say what is missing and its cure; then\n"
 	"      attack the jail as it is configured. Exit status: 0 all is well, 1 something is\n"
@@ -83,6 +84,7 @@ enum option_code {
 	OPTION_FILE,
 	OPTION_OUTPUT,
 	OPTION_ENCODE,
+	OPTION_STREAM,
 };
 
 static const struct option common_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
@@ -107,7 +109,8 @@ static const struct option run_options[] = {{"config", required_argument, NULL, 
 	{"stdin", required_argument, NULL, OPTION_STDIN},
 	{"file", required_argument, NULL, OPTION_FILE},
 	{"output", required_argument, NULL, OPTION_OUTPUT},
-	{"encode", required_argument, NULL, OPTION_ENCODE}, {NULL, 0, NULL, 0}};
+	{"encode", required_argument, NULL, OPTION_ENCODE},
+	{"stream", no_argument, NULL, OPTION_STREAM}, {NULL, 0, NULL, 0}};
 
 /* Options that become fields of a request. */
 static int take_run_option(struct run_options *run, int code, const char *value)
@@ -127,6 +130,9 @@ static int take_run_option(struct run_options *run, int code, const char *value)
 		return 0;
 	case OPTION_JSON:
 		run->json = true;
+		return 0;
+	case OPTION_STREAM:
+		run->stream = true;
 		return 0;
 	case OPTION_ARG:
 		return run_list_add(&run->args, value);
@@ -328,6 +334,7 @@ static int run(int argc, char **argv)
 		return complain(argv[0], err.text);
 	}
 	job.whole_answer = options.run.json;
+	job.is_live = options.run.stream;
 	keep_one_set(&sets, &job.request);
 	r = launch(&setup, &err);
 	request_free(&job.request);

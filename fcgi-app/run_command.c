@@ -5,6 +5,7 @@
 #include "sandbox/log.h"
 #include "sandbox/refusal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,11 +36,47 @@ static void print_warnings(const struct answer_run *run)
 	}
 }
 
-static void print_parts(const struct answer_run *run)
+/* What was printed while the script ran; bytes of each stream. */
+struct shown {
+	uint64_t output, error;
+};
+
+static void show(void *context, enum frame_type stream, const char *text, size_t length)
 {
-	write_all(STDERR_FILENO, run->output.data, run->output.length);
-	write_all(STDERR_FILENO, run->error.data, run->error.length);
-	if (run->verdict.kind == VERDICT_OK) {
+	struct shown *shown = context;
+
+	*(stream == FRAME_LIVE_STDOUT ? &shown->output : &shown->error) += length;
+	write_all(STDERR_FILENO, text, length);
+}
+
+/* What was kept of a stream and not shown yet. What is missing of it is said in its place. */
+static void print_rest(struct answer_text text, uint64_t dropped, uint64_t at, uint64_t shown)
+{
+	uint64_t head = dropped ? at : text.length;
+	char line[96];
+
+	if (shown < head) {
+		write_all(STDERR_FILENO, text.data + shown, head - shown);
+		shown = head;
+	}
+	if (!dropped)
+		return;
+	if (shown < at + dropped) {
+		snprintf(line, sizeof(line), "\nvivarium: %" PRIu64 " bytes are left out here\n",
+			at + dropped - shown);
+		write_all(STDERR_FILENO, line, strlen(line));
+		shown = at + dropped;
+	}
+	write_all(STDERR_FILENO, text.data + (shown - dropped), text.length + dropped - shown);
+}
+
+static void print_parts(const struct answer_run *run, const struct shown *shown)
+{
+	const struct verdict *verdict = &run->verdict;
+
+	print_rest(run->output, verdict->stdout_dropped, verdict->stdout_at, shown->output);
+	print_rest(run->error, verdict->stderr_dropped, verdict->stderr_at, shown->error);
+	if (verdict->kind == VERDICT_OK) {
 		write_all(STDOUT_FILENO, run->result.data, run->result.length);
 		write_all(STDOUT_FILENO, "\n", 1);
 	}
@@ -79,6 +116,8 @@ int run_command_front(const struct front_setup *setup)
 	struct frame_reader reader = {.in = {.cap = ANSWER_MAX_BYTES}};
 	struct job_client client = {0};
 	const struct run_job *job = setup->job;
+	struct shown shown = {0};
+	struct job_live live = {.context = &shown, .take = show};
 	struct answer_run run = {.request = &job->request, .request_id = "run"};
 	struct err err = {0};
 	int lane = -1, r = front_confine(setup, MEMORY_BYTES, &err);
@@ -91,7 +130,8 @@ int run_command_front(const struct front_setup *setup)
 	if (!r)
 		r = job_client_await_ready(lane, &reader);
 	if (!r)
-		r = job_client_run(&client, lane, &reader, -1, &job->request, &run);
+		r = job_client_run(&client, lane, &reader, -1, job->is_live ? &live : NULL,
+			&job->request, &run);
 	if (r < 0) {
 		log_line("run", "the worker is gone: %s", strerror(-r));
 		return 125;
@@ -99,7 +139,7 @@ int run_command_front(const struct front_setup *setup)
 	if (job->whole_answer) {
 		print_answer(&run);
 	} else {
-		print_parts(&run);
+		print_parts(&run, &shown);
 		print_warnings(&run);
 		print_failure(&run);
 	}

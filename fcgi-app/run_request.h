@@ -22,7 +22,7 @@ struct run_list {
 struct run_options {
 	const char *timeout, *memory, *entry, *encode;
 	const char *input; /* the file that becomes standard input; "-": our own */
-	bool no_entry, json;
+	bool no_entry, json, stream;
 	struct run_list args, kwargs, argv, env, files, outputs;
 };
 

@@ -1,7 +1,6 @@
 #include "sandbox/capture.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,7 +46,7 @@ static int start_ring(struct capture *capture)
 
 int capture_add(struct capture *capture, const char *data, size_t length)
 {
-	size_t room = capture->tail ? 0 : capture->max_bytes - capture->head.length;
+	size_t room = capture_room(capture);
 	size_t now = length < room ? length : room;
 	int r;
 
@@ -137,9 +136,27 @@ int capture_finish(struct capture *capture, struct buffer *out, uint64_t *droppe
 	return r;
 }
 
+size_t capture_room(const struct capture *capture)
+{
+	return capture->tail ? 0 : capture->max_bytes - capture->head.length;
+}
+
+size_t capture_next(const struct capture *capture, size_t most, bool is_end, const char **text)
+{
+	size_t length;
+
+	if (capture->tail || capture->passed >= capture->head.length)
+		return 0;
+	*text = capture->head.data + capture->passed;
+	length = capture->head.length - capture->passed;
+	if (length > most)
+		return whole_prefix(*text, most);
+	return is_end ? length : whole_prefix(*text, length);
+}
+
 void capture_reset(struct capture *capture)
 {
-	capture->total = 0;
+	capture->total = capture->passed = 0;
 	buffer_reset(&capture->head, KEEP_BYTES);
 	free(capture->tail);
 	capture->tail = NULL;

@@ -1,6 +1,7 @@
 #include "sandbox/cell.h"
 
 #include "sandbox/cell_io.h"
+#include "sandbox/cell_live.h"
 #include "sandbox/cell_parts.h"
 #include "sandbox/cell_refusal.h"
 #include "sandbox/cell_run.h"
@@ -218,6 +219,8 @@ static void act_conclude(struct cell *cell)
 	cell_renew_after_job(cell);
 	if (!r)
 		r = cell_drain_output(cell, CELL_SOURCE_STDERR, DRAIN_READS);
+	if (!r)
+		r = cell_live_finish(cell);
 	if (!r && cell->leaving)
 		r = frame_append(&cell->lane_out.out, FRAME_LEAVING, NULL, 0);
 	if (!r)
@@ -459,6 +462,7 @@ void cell_handle(struct cell *cell, enum cell_source_kind kind, uint32_t events)
 	case CELL_SOURCE_STDERR:
 		if (cell_drain_output(cell, kind, 1) < 0)
 			cell_source_close(cell, kind);
+		cell_live_go_on(cell);
 		return;
 	case CELL_SOURCE_LISTENER:
 		lose_if(cell, cell_refusal_take(cell, events));

@@ -1,5 +1,6 @@
 #include "sandbox/cell_io.h"
 
+#include "sandbox/cell_live.h"
 #include "sandbox/message.h"
 #include "sandbox/scope.h"
 
@@ -65,7 +66,6 @@ int cell_source_flush(struct cell *cell, enum cell_source_kind kind, struct fram
 
 int cell_drain_output(struct cell *cell, enum cell_source_kind kind, unsigned reads)
 {
-	struct capture *capture = kind == CELL_SOURCE_STDOUT ? &cell->output : &cell->error;
 	struct cell_source *source = &cell->source[kind];
 	char data[OUTPUT_READ_BYTES];
 	ssize_t n;
@@ -81,7 +81,7 @@ int cell_drain_output(struct cell *cell, enum cell_source_kind kind, unsigned re
 			cell_source_close(cell, kind);
 			return 0;
 		}
-		r = capture_add(capture, data, (size_t)n);
+		r = cell_live_keep(cell, kind, data, (size_t)n);
 		if (r < 0)
 			return r;
 		if ((size_t)n < sizeof(data))

@@ -21,7 +21,7 @@ int cell_source_flush(struct cell *cell, enum cell_source_kind kind, struct fram
 
 /*
  * Takes what is there of stdout or stderr into its capture; at most `reads` times 64 KiB, so that
- * a script that never stops talking does not keep the worker. Returns 0 or -ENOMEM.
+ * a script that never stops talking does not keep the worker. Returns 0 or a negative errno.
  */
 int cell_drain_output(struct cell *cell, enum cell_source_kind kind, unsigned reads);
 

@@ -1,5 +1,6 @@
 /* A cell's lane: jobs come over it, hostile only if the dispatcher was taken over. */
 #include "sandbox/cell_io.h"
+#include "sandbox/cell_live.h"
 #include "sandbox/cell_parts.h"
 #include "sandbox/cell_run.h"
 #include "sandbox/clock.h"
@@ -189,8 +190,10 @@ void cell_lane_handle(struct cell *cell, uint32_t events)
 	struct frame frame;
 	int r;
 
-	if (events & EPOLLOUT)
+	if (events & EPOLLOUT) {
 		cell_lane_flush(cell);
+		cell_live_go_on(cell);
+	}
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return;
 	r = frame_reader_fill(&cell->lane_in, cell->source[CELL_SOURCE_LANE].fd, NULL);

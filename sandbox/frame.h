@@ -52,6 +52,8 @@ enum frame_type {
 	FRAME_ROOM, /* empty; along comes a memfd for the body of the job that is on its way */
 	FRAME_LEAVING, /* empty; the cell is built anew after this answer, or once told to change */
 	FRAME_CANCELLED, /* empty; what came before belongs to a job that was cancelled */
+	FRAME_LIVE_STDOUT, /* of a JOB_LIVE, while it runs: whole characters, LIVE_MAX_BYTES a frame */
+	FRAME_LIVE_STDERR,
 };
 
 struct frame_header {

@@ -44,6 +44,7 @@ enum {
 	WARNINGS_MAX = 24,
 	WARNING_MAX_BYTES = 512,
 	CONTENT_MAX_BYTES = 64 << 10, /* of one FRAME_STDIN or FRAME_CONTENT of ours */
+	LIVE_MAX_BYTES = 64 << 10, /* of one FRAME_LIVE_STDOUT or FRAME_LIVE_STDERR */
 	RESULT_MAX_DEPTH = 1100, /* Python's own recursion limit comes first */
 	RESULT_MAX_DIGITS = 4300, /* what Python itself reads back (sys.get_int_max_str_digits) */
 };
@@ -60,6 +61,7 @@ struct job_limits {
 enum job_flag {
 	JOB_FIGURES = 1, /* figures that are open at the end are sent along */
 	JOB_RICH = 2, /* the value may be what JSON has no form for */
+	JOB_LIVE = 4, /* what it prints is wanted while it runs; up to STREAM_MAX_BYTES a stream */
 };
 
 /* Payload of FRAME_FIGURE. */

@@ -1,6 +1,7 @@
 /*
  * What a worker sends about one execution, read by the dispatcher, made into an answer. The input
- * is what comes over the lane; whatever it is, what leaves is strict ASCII JSON or an error.
+ * is what comes over the lane; whatever it is, what leaves is strict ASCII JSON or an error, and so
+ * does what is said to go live.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -11,6 +12,7 @@
 
 #include "fcgi-app/answer.h"
 #include "fcgi-app/job_client.h"
+#include "fcgi-app/json_out.h"
 #include "sandbox/json_scan.h"
 
 static void fill_request(struct request *request)
@@ -40,10 +42,27 @@ static void check_answer(struct answer_run *run)
 	buffer_free(&body);
 }
 
+static void take(void *context, enum frame_type stream, const char *text, size_t length)
+{
+	const struct json_scan_options strict = {
+		.max_bytes = SIZE_MAX, .max_depth = 1, .ascii_only = true, .hash_seed = 1};
+	struct json_scan_result result;
+	struct buffer *event = context;
+	struct json_out out = {.buffer = event};
+
+	CHECK(stream == FRAME_LIVE_STDOUT || stream == FRAME_LIVE_STDERR);
+	event->length = 0;
+	json_out_string(&out, text, length);
+	CHECK(!out.error && !memchr(event->data, '\n', event->length));
+	CHECK(json_scan(event->data, event->length, &strict, NULL, NULL, &result) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct frame_reader reader = {.in.cap = 1 << 20};
 	struct job_client client = {0};
+	struct buffer event = {0};
+	struct job_live live = {.context = &event, .take = take};
 	struct request request = {0};
 	struct answer_run run = {.request = &request, .request_id = "id", .queue_us = 1};
 	int pair[2], room = 1 << 20;
@@ -55,9 +74,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) == 0);
 	CHECK(write(pair[1], data, size) == (ssize_t)size);
 	CHECK(shutdown(pair[1], SHUT_WR) == 0);
-	if (job_client_run(&client, pair[0], &reader, -1, &request, &run) == 0)
+	if (job_client_run(&client, pair[0], &reader, -1, size & 1 ? &live : NULL, &request,
+		    &run) == 0)
 		check_answer(&run);
 	job_client_free(&client);
+	buffer_free(&event);
 	request_free(&request);
 	frame_reader_free(&reader);
 	close(pair[0]);

@@ -45,6 +45,7 @@ enum operation {
 struct peers {
 	int template, control, lane, channel, output, error;
 	size_t jobs, verdicts;
+	bool live; /* some job asked for live output, or may have */
 	struct frame_reader heard; /* by the dispatcher */
 };
 
@@ -134,10 +135,12 @@ static void hear(void)
 	while (frame_reader_fill(&peers.heard, peers.lane, NULL) > 0)
 		;
 	while (frame_reader_next(&peers.heard, &frame)) {
-		CHECK((frame.type >= FRAME_READY && frame.type <= FRAME_CANCELLED) ||
+		CHECK((frame.type >= FRAME_READY && frame.type <= FRAME_LIVE_STDERR) ||
 			frame.type == FRAME_RESULT || frame.type == FRAME_TRACEBACK ||
 			frame.type == FRAME_FILE || frame.type == FRAME_FIGURE ||
 			frame.type == FRAME_CONTENT || frame.type == FRAME_WARNING);
+		if (frame.type == FRAME_LIVE_STDOUT || frame.type == FRAME_LIVE_STDERR)
+			CHECK(frame.length && frame.length <= LIVE_MAX_BYTES && peers.live);
 		if (frame.type == FRAME_RESULT) {
 			CHECK(json_scan(frame.payload, frame.length, &strict, NULL, NULL,
 				      &result) == 0);
@@ -222,8 +225,10 @@ static void send_job(uint8_t choice)
 	const struct job_limits limits = {.timeout_ms = 1000,
 		.memory_mib = 64,
 		.cpu_s = 3,
-		.wanted_set = choice & 1};
+		.wanted_set = choice & 1,
+		.flags = choice & 2 ? JOB_LIVE : 0};
 
+	peers.live |= limits.flags != 0;
 	send_frame(peers.lane, FRAME_JOB, &limits, sizeof(limits));
 	send_frame(peers.lane, FRAME_SCRIPT, "pass", 4);
 	send_frame(peers.lane, FRAME_GO, NULL, 0);
@@ -252,6 +257,7 @@ static void operate(enum operation operation, const uint8_t *data, size_t size)
 	switch (operation) {
 	case OPERATION_LANE:
 		peers.jobs += count_goes(data, size);
+		peers.live = true;
 		send_bytes(peers.lane, data, size);
 		break;
 	case OPERATION_CHANNEL:

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -363,3 +364,60 @@ def test_wrong_options_of_run(options, words):
     done = run(SHOW, *options)
     assert done.returncode == 2 and done.stdout == ""
     assert words in done.stderr and len(done.stderr.splitlines()) <= 2
+
+
+# --- run: live output -----------------------------------------------------------------------------
+
+
+def read_lines(script, *options):
+    """The lines of standard error, each with its time, then what else there is of the command."""
+    with subprocess.Popen([PROGRAM, "run", "--config", CONF, *options, "-"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdin.write(script)
+        process.stdin.close()
+        lines = [(time.monotonic(), line) for line in process.stderr]
+        return lines, process.stdout.read(), process.wait(60)
+
+
+TICKS = ("import sys, time\nprint('out')\nprint('err', file=sys.stderr)\ndef main():\n"
+         "    time.sleep(0.6)\n    print('late')\n    return 1\n")
+
+
+def test_live_output():
+    """--stream: printed lines come while the script runs, the value when it has ended."""
+    lines, output, status = read_lines(TICKS, "--stream")
+    assert sorted(line for _, line in lines[:2]) == ["err\n", "out\n"]
+    assert [line for _, line in lines[2:]] == ["late\n"]
+    assert lines[2][0] - lines[1][0] > 0.3
+    assert (output, status) == ("1\n", 0)
+    lines, _, _ = read_lines(TICKS)
+    assert lines[2][0] - lines[0][0] < 0.3
+
+
+def test_live_output_and_the_whole_answer():
+    """--json --stream: lines on standard error, the answer on standard output, with all of them."""
+    lines, output, _ = read_lines(TICKS, "--stream", "--json")
+    assert [line for _, line in lines[2:]] == ["late\n"]
+    assert json.loads(output)["stdout"] == "out\nlate\n"
+
+
+def test_live_output_of_a_failure():
+    """What was printed comes once, the reason behind it."""
+    lines, output, status = read_lines("print('on')\nwhile True: pass", "--stream", "--timeout", "0.5")
+    assert [line for _, line in lines[:1]] == ["on\n"] and output == "" and status == 124
+    assert lines[-1][1] == "vivarium: Script execution timed out after 0.5 seconds\n"
+    assert [line for _, line in lines].count("on\n") == 1
+
+
+@pytest.mark.parametrize("options, shown", [([], 1 << 19), (["--stream"], 1 << 20)])
+@pytest.mark.parametrize("lines", [140000, 200000, 400000])
+def test_more_output_than_is_kept(options, shown, lines):
+    """Nothing is shown twice, and where some is missing it says how much."""
+    whole = "".join(f"{i:07}\n" for i in range(lines))
+    done = run(f"def main():\n    for i in range({lines}): print(f'{{i:07}}')", *options)
+    head, tail = whole[:shown], whole[len(whole) - (1 << 19):]
+    missing = len(whole) - shown - len(tail)
+    if missing <= 0:
+        assert done.stderr == whole
+    else:
+        assert done.stderr == f"{head}\nvivarium: {missing} bytes are left out here\n{tail}"

@@ -161,6 +161,97 @@ static void test_garbage_is_kept(void **state)
 		"");
 }
 
+/* Passes on what there is, in pieces of most bytes. */
+static void pass_on(struct capture *capture, struct buffer *passed, size_t most, bool is_end)
+{
+	const char *text;
+	size_t length;
+
+	while ((length = capture_next(capture, most, is_end, &text))) {
+		assert_in_range(length, 1, most);
+		assert_int_equal(buffer_append(passed, text, length), 0);
+		capture->passed += length;
+	}
+}
+
+/* Fails unless what is passed on after each chunk are whole characters, and all in the end. */
+static void expect_passed(const char *data, size_t length, size_t chunk, size_t most)
+{
+	struct capture capture = {.max_bytes = 64};
+	struct buffer passed = {0};
+
+	for (size_t start = 0; start < length; start += chunk) {
+		size_t now = length - start < chunk ? length - start : chunk;
+
+		assert_int_equal(capture_add(&capture, data + start, now), 0);
+		pass_on(&capture, &passed, most, false);
+		assert_true(start + now - passed.length < 4);
+		/* the next byte, if there is one, begins a character */
+		if (passed.length < length)
+			assert_true(((unsigned char)data[passed.length] & 0xC0) != 0x80);
+	}
+	pass_on(&capture, &passed, most, true);
+	assert_int_equal(passed.length, length);
+	assert_memory_equal(passed.data, data, length);
+	buffer_free(&passed);
+	capture_reset(&capture);
+	assert_int_equal(capture.passed, 0);
+	buffer_free(&capture.head);
+}
+
+static void test_passed_on_whole(void **state)
+{
+	static const char text[] = "a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x90\x8D\xC3\xA9z";
+
+	(void)state;
+	for (size_t chunk = 1; chunk < sizeof(text); chunk++) {
+		for (size_t most = 4; most <= sizeof(text); most++) {
+			for (size_t length = 1; length < sizeof(text); length++)
+				expect_passed(text, length, chunk, most);
+		}
+	}
+}
+
+static void test_half_a_character_waits(void **state)
+{
+	struct capture capture = {.max_bytes = 64};
+	const char *text;
+
+	(void)state;
+	assert_int_equal(capture_next(&capture, 64, true, &text), 0);
+	assert_int_equal(capture_add(&capture, "a\xE2\x82", 3), 0);
+	assert_int_equal(capture_next(&capture, 64, false, &text), 1);
+	assert_int_equal(capture_next(&capture, 64, true, &text), 3);
+	capture.passed = 1;
+	assert_int_equal(capture_next(&capture, 64, false, &text), 0);
+	assert_int_equal(capture_add(&capture, "\xAC", 1), 0);
+	assert_int_equal(capture_next(&capture, 64, false, &text), 3);
+	assert_memory_equal(text, "\xE2\x82\xAC", 3);
+	capture_reset(&capture);
+	buffer_free(&capture.head);
+}
+
+/* Once some is left out there is nothing to pass on any more. */
+static void test_room_and_its_end(void **state)
+{
+	struct capture capture = {.max_bytes = 8};
+	const char *text;
+
+	(void)state;
+	assert_int_equal(capture_room(&capture), 8);
+	assert_int_equal(capture_add(&capture, "abcde", 5), 0);
+	assert_int_equal(capture_room(&capture), 3);
+	assert_int_equal(capture_add(&capture, "fgh", 3), 0);
+	assert_int_equal(capture_room(&capture), 0);
+	assert_int_equal(capture_next(&capture, 64, false, &text), 8);
+	assert_int_equal(capture_add(&capture, "i", 1), 0);
+	assert_int_equal(capture_room(&capture), 0);
+	assert_int_equal(capture_next(&capture, 64, true, &text), 0);
+	capture_reset(&capture);
+	assert_int_equal(capture_room(&capture), 8);
+	buffer_free(&capture.head);
+}
+
 /* The same, another way: all of it is kept first, and cut afterwards. */
 static struct kept naive(const char *data, size_t length, size_t max_bytes)
 {
@@ -351,6 +442,9 @@ int main(void)
 		cmocka_unit_test(test_cut_in_the_tail),
 		cmocka_unit_test(test_cut_in_one_character),
 		cmocka_unit_test(test_garbage_is_kept),
+		cmocka_unit_test(test_passed_on_whole),
+		cmocka_unit_test(test_half_a_character_waits),
+		cmocka_unit_test(test_room_and_its_end),
 		cmocka_unit_test(test_random_bytes_against_model),
 		cmocka_unit_test(test_random_text),
 		cmocka_unit_test(test_huge_stream),

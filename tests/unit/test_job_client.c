@@ -13,6 +13,9 @@ struct scene {
 	struct job_client job;
 	struct request request;
 	struct answer_run run;
+	struct job_live live;
+	char heard[256]; /* live, in the order it came */
+	unsigned waits, rooms; /* that live was told of */
 };
 
 static void open_pair(int *ours, int *theirs)
@@ -70,11 +73,16 @@ static void answer(struct scene *scene, const char *json)
 	say(scene, FRAME_VERDICT, &verdict, sizeof(verdict));
 }
 
-static int run(struct scene *scene)
+static int run_with(struct scene *scene, struct job_live *live)
 {
 	scene->run = (struct answer_run){.request = &scene->request, .request_id = "id"};
 	return job_client_run(&scene->job, scene->lane, &scene->reader, scene->connection,
-		&scene->request, &scene->run);
+		live, &scene->request, &scene->run);
+}
+
+static int run(struct scene *scene)
+{
+	return run_with(scene, NULL);
 }
 
 /* Fails unless the worker got frames of these types and no others. */
@@ -149,6 +157,94 @@ static void test_cancelled_and_the_worker_gone(void **state)
 	assert_int_equal(run(scene), -EPIPE);
 }
 
+/* --- live ---------------------------------------------------------------------------------- */
+
+static void take(void *context, enum frame_type stream, const char *text, size_t length)
+{
+	struct scene *scene = context;
+
+	snprintf(scene->heard + strlen(scene->heard), sizeof(scene->heard) - strlen(scene->heard),
+		"%s:%.*s;", stream == FRAME_LIVE_STDOUT ? "out" : "err", (int)length, text);
+}
+
+/* The answer comes once live was told three times that it may go on. */
+static void go_on(void *context, bool has_room)
+{
+	struct scene *scene = context;
+
+	scene->rooms += has_room;
+	if (++scene->waits == 3)
+		answer(scene, "1");
+}
+
+static void test_live(void **state)
+{
+	struct scene *scene = *state;
+	struct frame_reader heard = {.in = {.cap = 1 << 20}};
+	struct job_limits limits;
+	struct frame frame;
+
+	scene->live = (struct job_live){.context = scene, .take = take};
+	say(scene, FRAME_LIVE_STDOUT, TEXT("a"));
+	say(scene, FRAME_LIVE_STDERR, TEXT("b"));
+	say(scene, FRAME_LIVE_STDOUT, TEXT("c"));
+	answer(scene, "1");
+	assert_int_equal(run_with(scene, &scene->live), 0);
+	assert_string_equal(scene->heard, "out:a;err:b;out:c;");
+	assert_int_equal(scene->run.output.length, 7);
+	assert_int_equal(frame_reader_wait(&heard, scene->worker, &frame), 1);
+	assert_int_equal(frame.type, FRAME_JOB);
+	memcpy(&limits, frame.payload, sizeof(limits));
+	assert_int_equal(limits.flags, JOB_LIVE);
+	assert_int_equal(scene->request.limits.flags, 0);
+	frame_reader_free(&heard);
+}
+
+static void test_live_wants_room(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->live = (struct job_live){
+		.context = scene, .take = take, .go_on = go_on, .wants_room = true};
+	assert_int_equal(run_with(scene, &scene->live), 0);
+	assert_int_equal(scene->waits, 4); /* and with the answer */
+	assert_int_equal(scene->rooms, 4);
+}
+
+static void test_live_wakes(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->live = (struct job_live){.context = scene, .take = take, .go_on = go_on, .wake_us = 1};
+	assert_int_equal(run_with(scene, &scene->live), 0);
+	assert_int_equal(scene->waits, 4); /* and with the answer */
+	assert_int_equal(scene->rooms, 0);
+}
+
+/* Room in the connection of a client that has gone is no room. */
+static void test_live_and_the_client_gone(void **state)
+{
+	struct scene *scene = *state;
+
+	scene->live = (struct job_live){
+		.context = scene, .take = take, .go_on = go_on, .wants_room = true};
+	shutdown(scene->client, SHUT_RDWR);
+	say(scene, FRAME_LIVE_STDOUT, TEXT("a"));
+	say(scene, FRAME_CANCELLED, NULL, 0);
+	assert_int_equal(run_with(scene, &scene->live), -ECANCELED);
+	assert_string_equal(scene->heard, "");
+	assert_int_equal(scene->rooms, 0);
+}
+
+static void test_live_that_nobody_asked_for(void **state)
+{
+	struct scene *scene = *state;
+
+	say(scene, FRAME_LIVE_STDOUT, TEXT("a"));
+	answer(scene, "1");
+	assert_int_equal(run(scene), -EPROTO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,6 +254,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cancelled_cell_that_leaves, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_cancelled_and_the_worker_gone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_live, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_live_wants_room, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_live_wakes, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_live_and_the_client_gone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_live_that_nobody_asked_for, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
