@@ -320,7 +320,8 @@ static void put_warnings(struct json_out *out, const struct answer_run *run)
 	char text[CLIP_BYTES + 32];
 	size_t i;
 
-	if (!request->unknown_fields && !run->verdict.unfinished && !run->warning_count)
+	if (!request->unknown_fields && !run->verdict.unfinished && !run->warning_count &&
+		!run->live_is_cut)
 		return;
 	json_out_key(out, "warnings");
 	json_out_begin(out, '[');
@@ -333,6 +334,8 @@ static void put_warnings(struct json_out *out, const struct answer_run *run)
 	if (run->verdict.unfinished)
 		json_out_text(out, "threads or atexit handlers were still running after the value "
 				   "was there, and were ended");
+	if (run->live_is_cut)
+		json_out_text(out, "live output was not read in time, and is not complete");
 	json_out_end(out, ']');
 }
 

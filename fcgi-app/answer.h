@@ -29,6 +29,7 @@ struct answer_run {
 	struct answer_figure figures[FIGURES_MAX];
 	struct answer_text warnings[2 * WARNINGS_MAX]; /* about figures, and about files */
 	size_t file_count, figure_count, warning_count;
+	bool live_is_cut; /* live output was dropped, for its reader was slow */
 	uint64_t queue_us;
 	const struct request *request;
 	const char *request_id;

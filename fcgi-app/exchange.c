@@ -1,6 +1,10 @@
 #include "fcgi-app/exchange.h"
 
+#include "sandbox/log.h"
+
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 void exchange_forget(struct exchange *exchange)
 {
@@ -8,6 +12,38 @@ void exchange_forget(struct exchange *exchange)
 	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
 	request_reset(&exchange->request);
 	job_client_reset(&exchange->client);
+	event_stream_reset(&exchange->stream, EXCHANGE_KEEP_BYTES);
+}
+
+bool exchange_hold(struct exchange *exchange, size_t bytes)
+{
+	struct holdings *holdings = &exchange->dispatcher->holdings;
+
+	holdings_give(holdings, exchange->held_bytes);
+	exchange->held_bytes = holdings_take(holdings, bytes) ? bytes : 0;
+	return exchange->held_bytes == bytes;
+}
+
+static int close_stream(struct exchange *exchange, int status)
+{
+	struct event_stream *stream = &exchange->stream;
+
+	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
+	request_reset(&exchange->request);
+	job_client_reset(&exchange->client);
+	if (exchange_hold(exchange, exchange->answer.capacity + stream->backlog.capacity))
+		return event_stream_close(stream, status, &exchange->answer);
+	fcgi_cut(exchange->fcgi);
+	return -ENOMEM;
+}
+
+static void respond_in_stream(struct exchange *exchange, int status)
+{
+	int r = close_stream(exchange, status);
+
+	if (r < 0 && r != -ECANCELED)
+		log_line("dispatcher", "%s: the end of its stream was not taken: %s",
+			exchange->request_id, strerror(-r));
 }
 
 void exchange_respond(struct exchange *exchange, int status, const char *extra_headers)
@@ -16,6 +52,10 @@ void exchange_respond(struct exchange *exchange, int status, const char *extra_h
 	char header[1024], content[96] = "";
 	int n;
 
+	if (exchange->stream.is_open) {
+		respond_in_stream(exchange, status);
+		return;
+	}
 	if (status != 204) /* which has no content, and no length of it either (RFC 9110, 8.6) */
 		snprintf(content, sizeof(content),
 			"Content-Type: application/json\r\nContent-Length: %zu\r\n",

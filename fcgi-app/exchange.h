@@ -3,6 +3,7 @@
 #define VIVARIUM_EXCHANGE_H
 
 #include "fcgi-app/answer.h"
+#include "fcgi-app/event_stream.h"
 #include "fcgi-app/fcgi.h"
 #include "fcgi-app/front.h"
 #include "fcgi-app/holdings.h"
@@ -34,15 +35,24 @@ struct exchange {
 	struct buffer body, answer;
 	struct request request;
 	struct job_client client;
+	struct event_stream stream; /* is open where the answer comes as events */
+	size_t held_bytes; /* in the dispatcher's ledger */
 	const char *request_id;
 };
+
+/*
+ * Has the ledger hold so many bytes for this exchange, in place of what it held before. Returns
+ * false, and holds nothing, where they would be too many.
+ */
+bool exchange_hold(struct exchange *exchange, size_t bytes);
 
 /* Lets go of what the last request brought, but for EXCHANGE_KEEP_BYTES of each buffer. */
 void exchange_forget(struct exchange *exchange);
 
 /*
  * Sends exchange->answer with the headers that every answer has. extra_headers: further lines, each
- * ended by CR LF, or "".
+ * ended by CR LF, or "". Where a stream is open it becomes its last event, without any headers; the
+ * request is then forgotten, because its reader may be slow.
  */
 void exchange_respond(struct exchange *exchange, int status, const char *extra_headers);
 

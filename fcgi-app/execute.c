@@ -1,4 +1,5 @@
 /* POST /execute: from the request to a job, to a cell, to an answer. */
+#include "fcgi-app/accept.h"
 #include "fcgi-app/exchange.h"
 #include "sandbox/clock.h"
 #include "sandbox/log.h"
@@ -143,6 +144,18 @@ static void answer_with(struct exchange *exchange, const struct answer_run *run)
 	log_refused(exchange, &run->verdict);
 }
 
+/* Whoever wants events is told that the request was admitted; a second attempt goes on with them. */
+static struct job_live *open_stream(struct exchange *exchange)
+{
+	struct event_stream *stream = &exchange->stream;
+
+	if (!accept_wants_events(fcgi_parameter(exchange->fcgi, "HTTP_ACCEPT")))
+		return NULL;
+	if (!stream->is_open)
+		event_stream_open(stream, exchange->fcgi, exchange->request_id);
+	return &stream->live;
+}
+
 /* On one cell. Returns as job_client_run does, or -EAGAIN when the request was refused. */
 static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t begun_us)
 {
@@ -156,7 +169,7 @@ static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t 
 		.request_id = exchange->request_id,
 		.queue_us = clock_now_us() - begun_us};
 	r = job_client_run(&exchange->client, pool_lane(pool, cell), pool_reader(pool, cell),
-		fcgi_connection(exchange->fcgi), NULL, &exchange->request, run);
+		fcgi_connection(exchange->fcgi), open_stream(exchange), &exchange->request, run);
 	if (!r && !run->verdict.unstarted)
 		atomic_fetch_add(run->verdict.parked ? &exchange->dispatcher->parked_hits
 						     : &exchange->dispatcher->parked_misses,
@@ -186,6 +199,7 @@ static void handle_held(struct exchange *exchange)
 		r = run_once(exchange, &run, begun_us);
 	while (!r && run.verdict.unstarted && --attempts);
 	if (!r) {
+		run.live_is_cut = exchange->stream.is_cut;
 		answer_with(exchange, &run);
 	} else if (r != -ECANCELED && r != -EAGAIN) {
 		log_line("dispatcher", "%s: its worker is gone: %s", exchange->request_id,
@@ -196,10 +210,7 @@ static void handle_held(struct exchange *exchange)
 
 void execute_handle(struct exchange *exchange)
 {
-	struct holdings *holdings = &exchange->dispatcher->holdings;
-	size_t bytes = holdings_of_body(declared_length(exchange));
-
-	if (!holdings_take(holdings, bytes)) {
+	if (!exchange_hold(exchange, holdings_of_body(declared_length(exchange)))) {
 		fcgi_skip_body(exchange->fcgi);
 		exchange_refuse(exchange, REFUSAL_OVERLOADED,
 			"The requests at hand are too large to take one more", NULL,
@@ -208,5 +219,5 @@ void execute_handle(struct exchange *exchange)
 	}
 	handle_held(exchange);
 	exchange_forget(exchange);
-	holdings_give(holdings, bytes);
+	exchange_hold(exchange, 0);
 }

@@ -4,6 +4,7 @@
 #include <fcgiapp.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 struct fcgi {
 	FCGX_Request request;
@@ -95,6 +96,16 @@ int fcgi_connection(const struct fcgi *fcgi)
 void fcgi_write(struct fcgi *fcgi, const char *data, size_t length)
 {
 	FCGX_PutStr(data, (int)length, fcgi->request.out);
+}
+
+void fcgi_flush(struct fcgi *fcgi)
+{
+	FCGX_FFlush(fcgi->request.out);
+}
+
+void fcgi_cut(struct fcgi *fcgi)
+{
+	shutdown(fcgi->request.ipcFd, SHUT_RDWR);
 }
 
 void fcgi_finish(struct fcgi *fcgi)

@@ -48,6 +48,12 @@ int fcgi_connection(const struct fcgi *fcgi);
 /* Queues length bytes of the answer, header first. */
 void fcgi_write(struct fcgi *fcgi, const char *data, size_t length);
 
+/* Sends what was queued. Where the client is gone it is lost; fcgi_connection shows that. */
+void fcgi_flush(struct fcgi *fcgi);
+
+/* Breaks the connection: the web server sees an answer without its end. */
+void fcgi_cut(struct fcgi *fcgi);
+
 /* Sends the answer and ends the request; a connection whose body was not read is closed. */
 void fcgi_finish(struct fcgi *fcgi);
 
