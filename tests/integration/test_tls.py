@@ -6,14 +6,15 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
 
 from certificates import Authority
 from conftest import BUILD, CONF, TOP, free_port
-from edge import (BODY_LIMIT, Answer, Nginx, Responder, ask, check_error, hang_up, post, request,
-                  say_nothing, talk, tell_parameters)
+from edge import (BODY_LIMIT, Answer, Nginx, Responder, ask, check_error, connect, hang_up, post,
+                  request, say_nothing, tell_parameters)
 from test_nginx import MALFORMED
 
 
@@ -173,6 +174,43 @@ def test_dying_and_silent_service_over_tls(make_nginx, option):
     check_error(curl(nginx, "/health", option)[0], 504, "internal")
 
 
+OVER_TLS = {
+    "long_uri": (request(b"GET /" + b"a" * 20000), 414, "invalid_request"),
+    "long_header": (request(b"GET /", b"X-Long: " + b"a" * 20000), 431, "invalid_request"),
+    "transfer_coding": (post(b"Transfer-Encoding: gzip"), 501, "invalid_request"),
+    "version": (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505, "invalid_request"),
+    "trace": (request(b"TRACE /execute"), 405, "method_not_allowed"),
+    "large": (post(b"Content-Length: %d" % (BODY_LIMIT + 1)), 413, "payload_too_large"),
+    "absent": (request(b"GET /health"), 503, "overloaded"),
+}
+
+
+@pytest.mark.parametrize("name", OVER_TLS)
+def test_errors_over_tls(shared, name):
+    data, status, kind = OVER_TLS[name]
+    check_error(ask(shared, data), status, kind)
+
+
+def test_events_pass_as_they_come_over_http2(make_nginx):
+    """An event is there before the next one is written."""
+    read = threading.Event()
+
+    def stream(parameters, write):
+        write(b"Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n\r\n")
+        write(b"event: stdout\n")
+        assert read.wait(10)
+        write(b"event: result\n")
+
+    nginx = make_nginx()
+    nginx.stand_in("execute.sock", Responder(stream))
+    with subprocess.Popen(
+            ["curl", "--silent", "--no-buffer", "--http2", "--cacert", nginx.tls.authority, "-d", "{}",
+             f"https://localhost:{nginx.port}/execute"], stdout=subprocess.PIPE) as client:
+        assert client.stdout.readline() == b"event: stdout\n"
+        read.set()
+        assert client.stdout.read() == b"event: result\n"
+
+
 def test_plain_http_on_the_port_of_https(shared):
     """Says what is wrong; a redirect would hide that a key was just sent in the clear."""
     with socket.create_connection((shared.host, shared.port), timeout=10) as plain:
@@ -307,11 +345,9 @@ def test_what_is_wrong_with_a_certificate(certificate, authority, tmp_path):
 
 
 def serial(where):
-    """The serial number of the certificate that is shown, without a look at what it is worth."""
-    context = ssl.create_default_context(cafile=where.tls.authority)
-    with socket.create_connection((where.host, where.port), timeout=10) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost") as secured:
-            return secured.getpeercert()["serialNumber"]
+    """The serial number of the certificate that is shown."""
+    with connect(where) as secured:
+        return secured.getpeercert()["serialNumber"]
 
 
 def await_true(condition, seconds=20):
@@ -319,6 +355,31 @@ def await_true(condition, seconds=20):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def busy(service):
+    return service.get("/health").data["workers"]["busy"]
+
+
+def test_service_over_https(make_service, certificate):
+    """What the configuration says reaches nginx; and who hangs up has the script ended."""
+    redirect = free_port()
+    service = make_service(tls=certificate, tls_redirect_port=redirect, tls_hsts=60, workers=2)
+    for version in ("--http1.1", "--http2"):
+        answer, _ = curl(service, "/execute", version, "--json", '{"script": "def main(): return 42"}')
+        assert answer.status == 200 and json.loads(answer.body)["result"] == 42
+        assert answer.one("strict-transport-security") == "max-age=60"
+        assert answer.all("access-control-allow-origin") == []
+    answer, _ = curl(service, "/live", scheme="http", port=redirect)
+    assert answer.status == 308
+    assert answer.one("location") == f"https://localhost:{service.port}/live"
+    script = json.dumps({"script": "import time\ndef main(): time.sleep(60)", "timeout": 60})
+    with subprocess.Popen(
+            ["curl", "--silent", "--http2", "--cacert", service.tls.authority, "--json", script,
+             f"https://localhost:{service.port}/execute"]) as client:
+        await_true(lambda: busy(service) == 1)
+        client.terminate()
+        await_true(lambda: busy(service) == 0)
 
 
 def test_renewed_certificate_is_taken_into_use(make_service, authority):
