@@ -32,6 +32,8 @@ CASES = {
     "with_headers": ("/execute", {"method": "POST", "body": SCRIPT, "headers": {
         **JSON, "X-Request-Id": "from-a-page", "Authorization": "Bearer none", "X-Api-Key": "none",
         "Accept": "application/json"}}, 200, {"success": True, "request_id": "from-a-page"}),
+    "events": ("/execute", {"method": "POST", "headers": {**JSON, "Accept": "text/event-stream"},
+                            "body": SCRIPT}, 200, {"events": ["event: stdout", "event: result"]}),
     "script_fails": ("/execute", {"method": "POST", "headers": JSON, "body": FAILING}, 400,
                      {"error": "ValueError: bad input"}),
     "no_json": ("/execute", {"method": "POST", "body": "{}"}, 415, {"success": False}),
@@ -58,9 +60,11 @@ async function ask(base, path, options) {
 		options = {...options, body: " ".repeat(options.blanks)};
 	try {
 		const response = await fetch(base + path, options);
-		const read = name => response.headers.get(name);
+		const read = name => response.headers.get(name), text = await response.text();
+		const body = read("Content-Type") == "text/event-stream"
+			? {events: text.match(/^event: \\w+/gm)} : JSON.parse(text);
 		return {status: response.status, id: read("X-Request-Id"), retry: read("Retry-After"),
-			timing: read("Server-Timing"), body: await response.json()};
+			timing: read("Server-Timing"), body};
 	} catch (error) {
 		return {refused: String(error)};
 	}
