@@ -204,7 +204,7 @@ static int conclude(const struct checking *checking, int r)
 	else
 		print("%zu attacks, %zu escaped\n", checking->count, checking->escaped);
 	if (r < 0)
-		log_line("check", "the cell did not come back: %s", strerror(-r));
+		log_error("check", "the cell did not come back: %s", strerror(-r));
 	return r < 0 || !checking->count ? EXIT_INTERNAL : checking->escaped ? 1 : 0;
 }
 
@@ -216,7 +216,7 @@ int check_command_front(const struct front_setup *setup)
 	int r = front_confine(setup, MEMORY_BYTES, &err);
 
 	if (r < 0) {
-		log_line("check", "%s", err.text);
+		log_error("check", "%s", err.text);
 		return EXIT_INTERNAL;
 	}
 	r = front_wait_for_lane(setup, &checking.lane);

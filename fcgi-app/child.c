@@ -1,5 +1,6 @@
 #include "fcgi-app/child.h"
 
+#include "fcgi-app/log_output.h"
 #include "sandbox/clock.h"
 #include "sandbox/descriptors.h"
 #include "sandbox/log.h"
@@ -42,7 +43,7 @@ static pid_t fork_into_pid_namespace(int own_pid_namespace)
 		return -1;
 	pid = fork();
 	if (pid && setns(own_pid_namespace, CLONE_NEWPID) < 0) {
-		log_line("master", "back to one's own PID namespace: %s", strerror(errno));
+		log_error("master", "back to one's own PID namespace: %s", strerror(errno));
 		_exit(1); /* whatever was started next would land in the wrong place */
 	}
 	return pid;
@@ -75,6 +76,7 @@ int child_start(struct child *child, int own_pid_namespace,
 	}
 	pid = own_pid_namespace < 0 ? fork() : fork_into_pid_namespace(own_pid_namespace);
 	if (!pid) {
+		log_output_forget_dropped();
 		run(context, pair[1]);
 		_exit(1);
 	}
@@ -132,10 +134,10 @@ void child_note_death(struct child *child, const char *name, int status, bool re
 	child->failures++;
 	child->retry_us = now + wait;
 	if (restarts)
-		log_line("master", "%s %s; it is started again in %llu ms", name, how,
+		log_warning("master", "%s %s; it is started again in %llu ms", name, how,
 			(unsigned long long)wait / 1000);
 	else
-		log_line("master", "%s %s: the service does not start", name, how);
+		log_error("master", "%s %s: the service does not start", name, how);
 }
 
 void child_note_attempt(struct child *child, int r, const char *name)
@@ -143,7 +145,7 @@ void child_note_attempt(struct child *child, int r, const char *name)
 	if (r == 0)
 		return;
 	child->retry_us = clock_now_us() + child->retry_last_us;
-	log_line("master", "start %s: %s", name, strerror(-r));
+	log_error("master", "start %s: %s", name, strerror(-r));
 }
 
 bool child_is_due(const struct child *child, uint64_t now_us)
@@ -172,7 +174,7 @@ void child_put_down(struct child *child, const char *name, const char *why)
 {
 	if (child->control < 0)
 		return; /* it has been let go */
-	log_line("master", "%s %s: it is killed", name, why);
+	log_warning("master", "%s %s: it is killed", name, why);
 	child_let_go(child);
 }
 

@@ -19,7 +19,7 @@ enum kind {
 	KIND_PATH, /* relative to the file it stands in */
 	KIND_NUMBER, /* whole */
 	KIND_SECONDS, /* up to three decimals; kept in milliseconds */
-	KIND_ISOLATION, /* a word of isolation_words; its index is kept */
+	KIND_WORD, /* one of the key's words; its index is kept */
 	/* texts that nginx is given */
 	KIND_EDGE_PATH, /* relative to the file it stands in */
 	KIND_ORIGINS,
@@ -27,7 +27,10 @@ enum kind {
 	KIND_RATE,
 };
 
-static const char *const isolation_words[] = {"full", "available", "platform"};
+/* Each list as its enum has them, and NULL. */
+static const char *const isolation_words[] = {"full", "available", "platform", NULL};
+static const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
+static const char *const log_format_words[] = {"auto", "json", "text", NULL};
 
 static const struct key {
 	const char *name;
@@ -35,11 +38,14 @@ static const struct key {
 	size_t offset;
 	const char *fallback;
 	uint64_t least, most; /* of numbers; seconds in milliseconds */
+	const char *const *words; /* of KIND_WORD */
 } keys[] = {
 #define KEY(name, kind, fallback, least, most)                                                     \
-	{#name, kind, offsetof(struct config, name), fallback, least, most}
+	{#name, kind, offsetof(struct config, name), fallback, least, most, NULL}
 #define KEY_AS(name, member, kind, fallback, least, most)                                          \
-	{#name, kind, offsetof(struct config, member), fallback, least, most}
+	{#name, kind, offsetof(struct config, member), fallback, least, most, NULL}
+#define KEY_WORD(name, words, fallback)                                                            \
+	{#name, KIND_WORD, offsetof(struct config, name), fallback, 0, 0, words}
 	KEY(runtime_dir, KIND_PATH, "/run/vivarium", 0, 0),
 	KEY(socket_group, KIND_TEXT, "", 0, 0),
 	KEY(template_program, KIND_PATH, "", 0, 0),
@@ -52,7 +58,9 @@ static const struct key {
 		"scipy.optimize,scipy.integrate,scipy.linalg matplotlib:numpy:matplotlib.pyplot",
 		0, 0),
 	KEY(cgroup, KIND_TEXT, "auto", 0, 0),
-	KEY(isolation, KIND_ISOLATION, "full", 0, 0),
+	KEY_WORD(isolation, isolation_words, "full"),
+	KEY_WORD(log_level, log_level_words, "info"),
+	KEY_WORD(log_format, log_format_words, "auto"),
 	KEY(import_denylist, KIND_MODULES, "", 0, 0),
 	KEY(import_allowlist, KIND_MODULES, "", 0, 0),
 	KEY(workers, KIND_NUMBER, "0", 0, 64),
@@ -89,6 +97,7 @@ static const struct key {
 	KEY(metrics_allow, KIND_NETWORKS, "127.0.0.0/8 ::1", 0, 0),
 #undef KEY
 #undef KEY_AS
+#undef KEY_WORD
 };
 
 enum {
@@ -129,17 +138,29 @@ static int parse_seconds(const struct key *key, const char *text, uint64_t *valu
 	return 0;
 }
 
-static int parse_isolation(const char *text, uint64_t *value, struct err *err)
+/* The words of a list, as "full, available or platform". */
+static void name_words(const char *const *words, char *text, size_t size)
 {
+	size_t used = 0, i;
+
+	for (i = 0; words[i] && used < size; i++)
+		used += (size_t)snprintf(text + used, size - used, "%s%s",
+			i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
+}
+
+static int parse_word(const struct key *key, const char *text, uint64_t *value, struct err *err)
+{
+	char words[80];
 	size_t i;
 
-	for (i = 0; i < sizeof(isolation_words) / sizeof(isolation_words[0]); i++) {
-		if (strcmp(text, isolation_words[i]) == 0) {
+	for (i = 0; key->words[i]; i++) {
+		if (strcmp(text, key->words[i]) == 0) {
 			*value = i;
 			return 0;
 		}
 	}
-	return err_set(err, EINVAL, "isolation is full, available or platform, not \"%.40s\"", text);
+	name_words(key->words, words, sizeof(words));
+	return err_set(err, EINVAL, "%s is %s, not \"%.40s\"", key->name, words, text);
 }
 
 static int parse_text(const struct key *key, const char *directory, const char *text, char *value,
@@ -212,8 +233,8 @@ static int set_value(struct config *config, const struct key *key, const char *d
 		return parse_number(key, text, field(config, key), err);
 	case KIND_SECONDS:
 		return parse_seconds(key, text, field(config, key), err);
-	case KIND_ISOLATION:
-		return parse_isolation(text, field(config, key), err);
+	case KIND_WORD:
+		return parse_word(key, text, field(config, key), err);
 	case KIND_MODULES:
 		return parse_modules(key, text, field(config, key), err);
 	case KIND_TEXT:
@@ -418,9 +439,8 @@ void config_print(const struct config *config, FILE *out)
 		value = (const char *)config + key->offset;
 		if (key->kind == KIND_NUMBER)
 			fprintf(out, "%s = %" PRIu64 "\n", key->name, *(const uint64_t *)value);
-		else if (key->kind == KIND_ISOLATION)
-			fprintf(out, "%s = %s\n", key->name,
-				config_isolation_word(config));
+		else if (key->kind == KIND_WORD)
+			fprintf(out, "%s = %s\n", key->name, key->words[*(const uint64_t *)value]);
 		else if (key->kind == KIND_SECONDS)
 			fprintf(out, "%s = %.10g\n", key->name,
 				(double)*(const uint64_t *)value / 1000);

@@ -12,6 +12,9 @@ enum {
 	CONFIG_TEXT_BYTES = 512,
 };
 
+/* In the order of the configuration's words. */
+enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_JSON, LOG_FORMAT_TEXT };
+
 struct config {
 	char runtime_dir[CONFIG_TEXT_BYTES];
 	char socket_group[CONFIG_TEXT_BYTES];
@@ -25,6 +28,8 @@ struct config {
 	char import_denylist[CONFIG_TEXT_BYTES]; /* names of modules separated by blanks */
 	char import_allowlist[CONFIG_TEXT_BYTES];
 	uint64_t isolation; /* enum isolation */
+	uint64_t log_level; /* enum log_level */
+	uint64_t log_format; /* enum log_format */
 	uint64_t workers; /* 0: as many as there are processors, at least 2 */
 	uint64_t cells_per_worker;
 	uint64_t queue; /* requests that may wait */

@@ -305,11 +305,11 @@ int dispatcher_main(const struct front_setup *setup)
 	if (!r)
 		r = start(&service, setup, &err);
 	if (r) {
-		log_line("dispatcher", "%s", err.text);
+		log_error("dispatcher", "%s", err.text);
 		return 1;
 	}
 	r = serve(&service);
 	if (r < 0 && r != -EPIPE)
-		log_line("dispatcher", "%s", strerror(-r));
+		log_error("dispatcher", "%s", strerror(-r));
 	return r == 0 || r == -EPIPE ? 0 : 1;
 }

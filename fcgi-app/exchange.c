@@ -42,7 +42,7 @@ static void respond_in_stream(struct exchange *exchange, int status)
 	int r = close_stream(exchange, status);
 
 	if (r < 0 && r != -ECANCELED)
-		log_line("dispatcher", "%s: the end of its stream was not taken: %s",
+		log_error("dispatcher", "%s: the end of its stream was not taken: %s",
 			exchange->request_id, strerror(-r));
 }
 

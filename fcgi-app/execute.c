@@ -121,7 +121,7 @@ static bool acquire_cell(struct exchange *exchange, size_t *cell)
 static void log_refused(const struct exchange *exchange, const struct verdict *verdict)
 {
 	if (verdict->has_refused)
-		log_line("dispatcher", "%s: %s: system call %s was refused: %s",
+		log_info("dispatcher", "%s: %s: system call %s was refused: %s",
 			exchange->request_id, verdict_kind_word(verdict->kind),
 			refusal_name(verdict->refused), refusal_meaning(verdict->refused));
 }
@@ -202,7 +202,7 @@ static void handle_held(struct exchange *exchange)
 		run.live_is_cut = exchange->stream.is_cut;
 		answer_with(exchange, &run);
 	} else if (r != -ECANCELED && r != -EAGAIN) {
-		log_line("dispatcher", "%s: its worker is gone: %s", exchange->request_id,
+		log_error("dispatcher", "%s: its worker is gone: %s", exchange->request_id,
 			strerror(-r));
 		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
 	}

@@ -64,21 +64,28 @@ static void put_code_point(struct json_out *out, uint32_t code)
 	put_unit(out, 0xdc00 + (code & 0x3ff));
 }
 
-static void put_ascii(struct json_out *out, unsigned char byte)
+/* The letter of a short escape, 0 for a character that has none. */
+static char short_escape(unsigned char byte)
 {
 	static const char escapes[][2] = {
 		{'"', '"'}, {'\\', '\\'}, {'\n', 'n'}, {'\r', 'r'}, {'\t', 't'}, {'\b', 'b'}, {'\f', 'f'}};
-	char pair[2] = {'\\', 0};
 	size_t i;
 
 	for (i = 0; i < sizeof(escapes) / sizeof(escapes[0]); i++) {
-		if (escapes[i][0] == (char)byte) {
-			pair[1] = escapes[i][1];
-			put(out, pair, 2);
-			return;
-		}
+		if (escapes[i][0] == (char)byte)
+			return escapes[i][1];
 	}
-	put_unit(out, byte);
+	return 0;
+}
+
+static void put_ascii(struct json_out *out, unsigned char byte)
+{
+	char pair[2] = {'\\', short_escape(byte)};
+
+	if (pair[1])
+		put(out, pair, 2);
+	else
+		put_unit(out, byte);
 }
 
 /*
@@ -162,6 +169,34 @@ void json_out_string(struct json_out *out, const char *text, size_t length)
 		length -= run;
 	}
 	put(out, "\"", 1);
+}
+
+/* What the first character of the text becomes: how many bytes, and of how many. */
+static size_t escaped_bytes(const unsigned char *text, size_t length, size_t *taken)
+{
+	uint32_t code;
+
+	*taken = 1;
+	if (is_plain(*text))
+		return 1;
+	if (*text < 0x80)
+		return short_escape(*text) ? 2 : 6;
+	*taken = take_character(text, length, &code);
+	return code < 0x10000 ? 6 : 12;
+}
+
+size_t json_out_fitting(const char *text, size_t length, size_t most_bytes)
+{
+	const unsigned char *bytes = (const unsigned char *)text;
+	size_t used = 0, fitting = 0, taken;
+
+	while (fitting < length) {
+		used += escaped_bytes(bytes + fitting, length - fitting, &taken);
+		if (used > most_bytes)
+			break;
+		fitting += taken;
+	}
+	return fitting;
 }
 
 void json_out_text(struct json_out *out, const char *text)

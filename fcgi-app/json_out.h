@@ -32,6 +32,9 @@ void json_out_colon(struct json_out *out);
 void json_out_string(struct json_out *out, const char *text, size_t length);
 void json_out_text(struct json_out *out, const char *text); /* NUL-terminated */
 
+/* How many bytes of text, whole characters, a string has room for in most_bytes, without its quotes. */
+size_t json_out_fitting(const char *text, size_t length, size_t most_bytes);
+
 void json_out_integer(struct json_out *out, int64_t value);
 /* null for a value that JSON has no number for, or that needs 64 characters or more. */
 void json_out_decimal(struct json_out *out, double value, int decimals);

@@ -172,7 +172,7 @@ static int pass_signals(pid_t master, const sigset_t *signals, int failure_code)
 			continue;
 		if (WIFEXITED(status))
 			return WEXITSTATUS(status);
-		log_line("launcher", "the master was killed by SIG%s",
+		log_error("launcher", "the master was killed by SIG%s",
 			sigabbrev_np(WTERMSIG(status)));
 		return failure_code;
 	}
@@ -186,8 +186,9 @@ static void say_missing(const struct probe_row *rows, uint32_t missing)
 
 	for (i = 0; i < LAYER_COUNT; i++) {
 		if (LAYER_HAS(missing, i) && rows[i].title)
-			log_line("launcher", "missing: %s (%s): %s. Cure: %s", layer_name((enum layer)i),
-				rows[i].title, rows[i].err.text, rows[i].cure);
+			log_warning("launcher", "missing: %s (%s): %s. Cure: %s",
+				layer_name((enum layer)i), rows[i].title, rows[i].err.text,
+				rows[i].cure);
 	}
 }
 

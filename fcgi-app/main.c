@@ -2,6 +2,7 @@
 #include "fcgi-app/check_command.h"
 #include "fcgi-app/config.h"
 #include "fcgi-app/launch.h"
+#include "fcgi-app/log_output.h"
 #include "fcgi-app/openapi.h"
 #include "fcgi-app/run_command.h"
 #include "fcgi-app/run_request.h"
@@ -259,6 +260,7 @@ static int serve(int argc, char **argv)
 	setup.ready = options.ready;
 	if (options.ready >= 0 && fcntl(options.ready, F_SETFD, FD_CLOEXEC) < 0)
 		return complain(argv[0], "--ready-fd is not an open descriptor");
+	log_output_begin(&options.config);
 	r = library_sets_parse(options.config.library_sets, &sets, &err);
 	if (!r)
 		r = openapi_make(&options.config, &openapi, &err);
@@ -269,7 +271,7 @@ static int serve(int argc, char **argv)
 		r = launch(&setup, &err);
 	buffer_free(&openapi);
 	if (r < 0) {
-		fprintf(stderr, "vivarium: %s\n", err.text);
+		log_error("launcher", "%s", err.text);
 		return 1;
 	}
 	return r;

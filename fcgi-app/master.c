@@ -207,7 +207,7 @@ static void start_workers(struct master *master)
 	if (!r)
 		r = start_front_with_lanes(master);
 	if (r < 0) {
-		log_line("master", "start workers and %s: %s", master->setup->front_name,
+		log_error("master", "start workers and %s: %s", master->setup->front_name,
 			strerror(-r));
 		end_in_failure(master);
 		return;
@@ -278,9 +278,9 @@ static void handle_worker(struct master *master, size_t number)
 	if (report.is_up)
 		note_layers(master, report.layers);
 	if (!report.is_up && !master->draining)
-		log_line("master", "cell %u is down: %s", report.cell, report.text);
+		log_warning("master", "cell %u is down: %s", report.cell, report.text);
 	if (!report.is_up && !master->serving) {
-		log_line("master", "a cell cannot be built: the service does not start");
+		log_error("master", "a cell cannot be built: the service does not start");
 		end_in_failure(master);
 	}
 	begin_serving(master);
@@ -399,7 +399,7 @@ static void check_time(struct master *master)
 	uint64_t now = clock_now_us();
 
 	if (!master->serving && now >= master->base.begun_us + START_MAX_US) {
-		log_line("master", "not ready after %d s: the service does not start",
+		log_error("master", "not ready after %d s: the service does not start",
 			START_MAX_US / 1000000);
 		end_in_failure(master);
 	}
@@ -529,7 +529,7 @@ int master_main(const struct master_setup *setup)
 			err_set(&err, -r, "start the templates");
 	}
 	if (r < 0) {
-		log_line("master", "%s", err.text);
+		log_error("master", "%s", err.text);
 		return setup->failure_code;
 	}
 	while (master->exit_code < 0)
@@ -537,6 +537,6 @@ int master_main(const struct master_setup *setup)
 	if (!LAYER_HAS(setup->arrangement.layers, LAYER_PROCFS))
 		end_children(master);
 	if (master->draining && !setup->quiet)
-		log_line("master", "drained");
+		log_info("master", "drained");
 	return master->exit_code;
 }

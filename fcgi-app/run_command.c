@@ -123,7 +123,7 @@ int run_command_front(const struct front_setup *setup)
 	int lane = -1, r = front_confine(setup, MEMORY_BYTES, &err);
 
 	if (r < 0) {
-		log_line("run", "%s", err.text);
+		log_error("run", "%s", err.text);
 		return 125;
 	}
 	r = front_wait_for_lane(setup, &lane);
@@ -133,7 +133,7 @@ int run_command_front(const struct front_setup *setup)
 		r = job_client_run(&client, lane, &reader, -1, job->is_live ? &live : NULL,
 			&job->request, &run);
 	if (r < 0) {
-		log_line("run", "the worker is gone: %s", strerror(-r));
+		log_error("run", "the worker is gone: %s", strerror(-r));
 		return 125;
 	}
 	if (job->whole_answer) {

@@ -6,6 +6,6 @@
 void start_tell(const struct start_base *base, const char *text)
 {
 	if (!base->setup->quiet)
-		log_line("master", "%s (%llu ms)", text,
+		log_info("master", "%s (%llu ms)", text,
 			(unsigned long long)(clock_now_us() - base->begun_us) / 1000);
 }

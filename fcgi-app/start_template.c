@@ -55,7 +55,7 @@ static void exec_template(const void *context, int control)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execveat(keep[0], "", (char *const *)arguments, (char *const *)environment, AT_EMPTY_PATH);
-	log_line("master", "exec %s: %s", setup->config->template_program, strerror(errno));
+	log_error("master", "exec %s: %s", setup->config->template_program, strerror(errno));
 	_exit(1);
 }
 

@@ -244,7 +244,7 @@ static void take_over(struct template_trees *trees, struct template_place *place
 	uint64_t now = clock_now_us();
 
 	if (!setup_of(trees)->quiet)
-		log_line("master",
+		log_info("master",
 			"template tree %zu is replaced after %llu forks and %llu s; the next one "
 			"was warm after %llu ms",
 			number_of(trees, place), (unsigned long long)place->tree.forks,
@@ -277,13 +277,13 @@ static void take_set(struct template_trees *trees, struct template_place *place,
 
 	if (tree == &place->next) {
 		if (report->missing && !set->missing) {
-			log_line("master", "the next template lacks library set %s: %s", set->name,
+			log_warning("master", "the next template lacks library set %s: %s", set->name,
 				report->text);
 			child_kill(&tree->child);
 			return;
 		}
 	} else if (report->missing && !set->missing) {
-		log_line("master", "library set %s is left out: %s", set->name, report->text);
+		log_warning("master", "library set %s is left out: %s", set->name, report->text);
 		set->missing = true;
 	} else if (!report->missing && trees->warm[report->set] < trees->count) {
 		tell_warm(trees, report->set);

@@ -96,7 +96,7 @@ int scale_start(
 		descriptors_keep(keep, 2);
 		if (confine(arrangement, proc, &inner) == 0)
 			serve(proc, pair[1]);
-		log_line("scale", "%s", inner.text);
+		log_error("scale", "%s", inner.text);
 		_exit(1);
 	}
 	close(pair[1]);

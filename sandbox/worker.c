@@ -241,7 +241,7 @@ static void report_changes(struct worker *worker)
 	FOR_EACH_CELL(worker, i) {
 		cell = &worker->cells[i];
 		if (cell->was_refused) {
-			log_line("worker", "cell %u: the policy refuses Vivarium itself: %s",
+			log_error("worker", "cell %u: the policy refuses Vivarium itself: %s",
 				cell->number, refusal_name(cell->refused));
 			cell->was_refused = false;
 		}
@@ -329,11 +329,11 @@ int worker_main(const struct worker_setup *setup)
 		r = watch_others(worker, &err);
 	}
 	if (r) {
-		log_line("worker", "%u: %s", setup->number, err.text);
+		log_error("worker", "%u: %s", setup->number, err.text);
 		return 1;
 	}
 	r = serve(worker);
 	if (r != -EPIPE)
-		log_line("worker", "%u: %s", setup->number, strerror(-r));
+		log_error("worker", "%u: %s", setup->number, strerror(-r));
 	return r == -EPIPE ? 0 : 1;
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "fcgi-app/config.h"
+#include "sandbox/log.h"
 
 #define PROGRAM "/opt/vivarium/bin/vivarium"
 
@@ -542,11 +543,30 @@ static void test_isolation_is_one_of_three_words(void **state)
 	assert_int_equal(config.isolation, ISOLATION_PLATFORM);
 }
 
+static void test_words_of_the_log(void **state)
+{
+	struct config config;
+	struct err err = {0};
+
+	(void)state;
+	config_default(&config, PROGRAM);
+	assert_int_equal(config.log_level, LOG_LEVEL_INFO);
+	assert_int_equal(config.log_format, LOG_FORMAT_AUTO);
+	assert_int_equal(config_set(&config, "log_level=debug", &err), 0);
+	assert_int_equal(config.log_level, LOG_LEVEL_DEBUG);
+	assert_int_equal(config_set(&config, "log_format=text", &err), 0);
+	assert_int_equal(config.log_format, LOG_FORMAT_TEXT);
+	assert_int_equal(config_set(&config, "log_level=notice", &err), -EINVAL);
+	unit_assert_contains(err.text,
+		"log_level is error, warning, info or debug, not \"notice\"");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_isolation_is_one_of_three_words),
 		cmocka_unit_test(test_import_lists),
+		cmocka_unit_test(test_words_of_the_log),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_program_beside),
 		cmocka_unit_test(test_file),

@@ -273,6 +273,37 @@ static void test_first_failure_stays(void **state)
 	buffer_free(&small);
 }
 
+/* As much as has room when it is written: whole characters, and no byte too few. */
+static void test_fitting(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t room, taken;
+	} rows[] = {{"", 0, 0}, {"abc", 0, 0}, {"abc", 2, 2}, {"abc", 9, 3}, {"a\"b", 2, 1},
+		{"a\"b", 3, 2}, {"\n\n", 3, 1}, {"\x01", 5, 0}, {"\x01", 6, 1}, {"\xc3\xa9", 5, 0},
+		{"\xc3\xa9", 6, 2}, {"\xf0\x9f\x98\x80", 11, 0}, {"\xf0\x9f\x98\x80", 12, 4},
+		{"\xff\xff", 11, 1}};
+	uint64_t seed = 7;
+	char text[64];
+	size_t i, room, taken;
+
+	(void)state;
+	for (i = 0; i < COUNT(rows); i++)
+		assert_int_equal(json_out_fitting(rows[i].text, strlen(rows[i].text), rows[i].room),
+			rows[i].taken);
+	for (i = 0; i < 3000; i++) {
+		struct json_out out = start();
+		uint64_t number = unit_random(&seed);
+
+		for (room = 0; room < sizeof(text); room++)
+			text[room] = (char)(unit_random(&seed) >> (number & 1 ? 3 : 9));
+		room = (size_t)(number >> 8) % 200;
+		taken = json_out_fitting(text, sizeof(text), room);
+		json_out_string(&out, text, taken);
+		assert_true(written.length <= room + 2);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_every_code_point),
 		cmocka_unit_test(test_what_is_not_utf8),
 		cmocka_unit_test(test_random_bytes),
+		cmocka_unit_test(test_fitting),
 		cmocka_unit_test(test_first_failure_stays),
 	};
 
