@@ -19,8 +19,9 @@ build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev li
 run="nginx python3 python3-numpy python3-pandas python3-scipy python3-matplotlib tzdata
 	ca-certificates openssl util-linux"
 
+# prometheus for its promtool.
 test="libcmocka-dev python3-pytest python3-jsonschema python3-venv nodejs node-typescript clang
-	libclang-rt-dev curl procps strace openssl chromium"
+	libclang-rt-dev curl procps strace openssl chromium prometheus"
 
 bench="wrk apache2-utils bubblewrap python3-flask gunicorn curl"
 
@@ -87,7 +88,10 @@ cleanup() {
 	[ -z "$log" ] || rm -f "$log"
 }
 
-# Debian's nginx would start a server of its own, now and at each boot. Vivarium starts one itself.
+# Packages that would start a server of their own, now and at each boot: Vivarium starts its nginx
+# itself, and of prometheus the tests want a tool.
+servers="nginx prometheus"
+
 forbid_service_start() {
 	[ ! -e "$policy" ] && [ ! -L "$policy" ] || return 0
 	policy_is_ours=yes
@@ -97,8 +101,8 @@ forbid_service_start() {
 
 forbid_service_at_boot() {
 	command -v systemctl >/dev/null || return 0
-	systemctl disable nginx.service </dev/null >/dev/null 2>&1 ||
-		echo "packages: Debian's own nginx may start at boot ('systemctl disable nginx'" \
+	systemctl disable "$1.service" </dev/null >/dev/null 2>&1 ||
+		echo "packages: Debian's own $1 may start at boot ('systemctl disable $1'" \
 			"failed)" >&2
 }
 
@@ -117,11 +121,13 @@ install() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	log=$(mktemp) || fail "cannot create a temporary file"
-	nginx_is_new=
+	new_servers=
 	for package in "$@"; do
-		[ "$package" != nginx ] || nginx_is_new=yes
+		case " $servers " in
+		*" $package "*) new_servers="$new_servers $package" ;;
+		esac
 	done
-	[ -z "$nginx_is_new" ] || forbid_service_start
+	[ -z "$new_servers" ] || forbid_service_start
 
 	DEBIAN_FRONTEND=noninteractive
 	NEEDRESTART_SUSPEND=1
@@ -130,7 +136,9 @@ install() {
 	quietly apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
 		-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install "$@"
 
-	[ -z "$nginx_is_new" ] || forbid_service_at_boot
+	for server in $new_servers; do
+		forbid_service_at_boot "$server"
+	done
 }
 
 [ $# -ge 2 ] || usage

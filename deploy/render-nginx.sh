@@ -5,7 +5,8 @@
 #	LISTEN		IPv4 or IPv6 address without brackets (127.0.0.1); ::, every address of both
 #	PORT		1 to 65535 (8080)
 #	READ_TIMEOUT	seconds nginx waits for vivarium's answer (320)
-#	ACCESS_LOG	stdout, off, or an absolute path (RUN/access.log)
+#	ACCESS_LOG	of what vivarium never saw: stdout, off, or an absolute path (RUN/access.log)
+#	ACCESS_FORMAT	json, or text for people (json)
 #	ERROR_LOG	stderr or an absolute path (stderr)
 #	NGINX_USER	who nginx's workers are when root starts it (www-data)
 #
@@ -82,6 +83,7 @@ listen=${LISTEN:-127.0.0.1}
 port=${PORT:-8080}
 read_timeout=${READ_TIMEOUT:-320}
 access_log=${ACCESS_LOG:-$RUN/access.log}
+access_format=${ACCESS_FORMAT:-json}
 error_log=${ERROR_LOG:-stderr}
 certificate=${TLS_CERTIFICATE:-}
 redirect_port=${TLS_REDIRECT_PORT:-0}
@@ -167,12 +169,16 @@ burst="burst=$rate_limit_burst nodelay"
 
 # --- Where its words go
 
+case $access_format in
+json | text) ;;
+*) fail "ACCESS_FORMAT must be json or text: '$access_format'" ;;
+esac
 case $access_log in
 off) ;;
-stdout) access_log='"/dev/stdout" vivarium' ;;
+stdout) access_log="\"/dev/stdout\" $access_format if=\$log_is_ours" ;;
 *)
 	check_path ACCESS_LOG "$access_log"
-	access_log="\"$access_log\" vivarium"
+	access_log="\"$access_log\" $access_format if=\$log_is_ours"
 	;;
 esac
 [ "$error_log" = stderr ] || check_path ERROR_LOG "$error_log"

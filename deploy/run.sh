@@ -7,7 +7,9 @@
 #	LISTEN		127.0.0.1; 0.0.0.0 or :: for every address
 #	CONF		conf/vivarium.conf
 #	BUILD		build/release, where the program is
-#	ACCESS_LOG	stdout, off, or a file; one JSON object a line (stdout)
+#	ACCESS_LOG	off: no lines about requests. Vivarium logs to standard error (docs/logs.md);
+#			where nginx logs the requests that never reach vivarium: stdout, or a file
+#			(stdout)
 #	VIVARIUM_SCOPE	no: do not ask systemd for a scope of our own (where it runs, we do)
 #	STOP_TIMEOUT	seconds that vivarium has to end its work when asked to stop (10)
 #
@@ -198,7 +200,7 @@ check_input() {
 	check_address "$port"
 	if [ "$access_log" = stdout ] && ! (: >>/dev/stdout) 2>/dev/null; then
 		access_log=off
-		say "No access log: standard output cannot be opened a second time"
+		say "No log of what nginx refuses: standard output cannot be opened a second time"
 	fi
 }
 
@@ -247,6 +249,8 @@ read_configuration() {
 		$1 == "queue_timeout" && $2 ~ /^[0-9.]+$/ { sum += $2; n++ }
 		END { if (n != 2) exit 1; s = int(sum); print s + (s < sum) + 10 }') ||
 		fail "vivarium --check-config names no max_timeout or no queue_timeout"
+	log_format=$(setting log_format)
+	[ "$log_format" != auto ] || { [ -t 1 ] && log_format=text || log_format=json; }
 	say "Configuration: $conf"
 	check_tls
 }
@@ -282,6 +286,7 @@ prepare_nginx() {
 		RATE_LIMIT_BURST=$(setting rate_limit_burst) \
 		CONNECTIONS_PER_ADDRESS=$(setting connections_per_address) \
 		TRUSTED_PROXIES=$(setting trusted_proxies) METRICS_ALLOW=$(setting metrics_allow) \
+		ACCESS_FORMAT=$log_format \
 		"$top/deploy/render-nginx.sh" >"$run/nginx.conf" || exit 1
 	TZ=UTC nginx -t -q -e stderr -p "$run" -c "$run/nginx.conf" ||
 		fail "nginx refused its configuration"
@@ -292,10 +297,12 @@ start_vivarium() {
 	say "Service: starting $build/vivarium in $run"
 	group=
 	[ "$(id -u)" != 0 ] || group="--set socket_group=www-data"
+	log_requests=
+	[ "${ACCESS_LOG:-}" != off ] || log_requests="--set log_requests=off"
 	mkfifo "$run/ready" || fail "cannot create a pipe in $run"
 	# shellcheck disable=SC2086
-	$prefix "$build/vivarium" serve --config "$conf" --set runtime_dir="$run" $group "$@" \
-		--ready-fd 3 3>"$run/ready" &
+	$prefix "$build/vivarium" serve --config "$conf" --set runtime_dir="$run" $group \
+		$log_requests "$@" --ready-fd 3 3>"$run/ready" &
 	vivarium=$!
 	(read -r _ <"$run/ready") &
 	helper=$!

@@ -29,6 +29,7 @@ enum kind {
 
 /* Each list as its enum has them, and NULL. */
 static const char *const isolation_words[] = {"full", "available", "platform", NULL};
+static const char *const switch_words[] = {"off", "on", NULL};
 static const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
 static const char *const log_format_words[] = {"auto", "json", "text", NULL};
 
@@ -61,6 +62,8 @@ static const struct key {
 	KEY_WORD(isolation, isolation_words, "full"),
 	KEY_WORD(log_level, log_level_words, "info"),
 	KEY_WORD(log_format, log_format_words, "auto"),
+	KEY_WORD(log_requests, switch_words, "on"),
+	KEY_WORD(log_scripts, switch_words, "off"),
 	KEY(import_denylist, KIND_MODULES, "", 0, 0),
 	KEY(import_allowlist, KIND_MODULES, "", 0, 0),
 	KEY(workers, KIND_NUMBER, "0", 0, 64),

@@ -30,6 +30,7 @@ struct config {
 	uint64_t isolation; /* enum isolation */
 	uint64_t log_level; /* enum log_level */
 	uint64_t log_format; /* enum log_format */
+	uint64_t log_requests, log_scripts; /* 0 or 1 */
 	uint64_t workers; /* 0: as many as there are processors, at least 2 */
 	uint64_t cells_per_worker;
 	uint64_t queue; /* requests that may wait */

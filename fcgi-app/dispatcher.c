@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -56,6 +57,11 @@ static const struct route {
 	{"/health", "GET", "GET, HEAD, OPTIONS", pages_handle_health},
 	{"/live", "GET", "GET, HEAD, OPTIONS", pages_handle_live},
 	{"/openapi.json", "GET", "GET, HEAD, OPTIONS", pages_handle_openapi},
+	{"/metrics", "GET", "GET, HEAD, OPTIONS", pages_handle_metrics},
+};
+
+enum {
+	ROUTES = sizeof(routes) / sizeof(routes[0]),
 };
 
 static void handle_by_method(struct exchange *exchange, const struct route *route)
@@ -73,19 +79,43 @@ static void handle_by_method(struct exchange *exchange, const struct route *rout
 		exchange_refuse(exchange, REFUSAL_METHOD_NOT_ALLOWED, "Method not allowed", NULL, allow);
 }
 
+static void begin_record(struct exchange *exchange, const char *path)
+{
+	struct fcgi *fcgi = exchange->fcgi;
+
+	record_begin(&exchange->record, exchange->request_id, fcgi_parameter(fcgi, "REMOTE_ADDR"),
+		fcgi_parameter(fcgi, "REQUEST_METHOD"), path);
+	exchange->record.request_bytes =
+		strtoull(fcgi_parameter(fcgi, "CONTENT_LENGTH"), NULL, 10);
+}
+
 static void handle_request(struct exchange *exchange)
 {
 	const char *path = fcgi_parameter(exchange->fcgi, "SCRIPT_NAME");
 	size_t i;
 
 	exchange->request_id = fcgi_parameter(exchange->fcgi, "REQUEST_ID");
-	for (i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-		if (strcmp(path, routes[i].path) == 0) {
-			handle_by_method(exchange, &routes[i]);
-			return;
-		}
-	}
-	exchange_refuse(exchange, REFUSAL_NOT_FOUND, "Not found", NULL, "");
+	begin_record(exchange, path);
+	for (i = 0; i < ROUTES && strcmp(path, routes[i].path) != 0; i++)
+		;
+	exchange->record.route = i;
+	if (i < ROUTES)
+		handle_by_method(exchange, &routes[i]);
+	else
+		exchange_refuse(exchange, REFUSAL_NOT_FOUND, "Not found", NULL, "");
+	record_end(&exchange->record);
+	metrics_count(&exchange->dispatcher->metrics, &exchange->record);
+}
+
+static void init_metrics(struct dispatcher *dispatcher)
+{
+	const char *paths[ROUTES];
+	size_t i;
+
+	for (i = 0; i < ROUTES; i++)
+		paths[i] = routes[i].path;
+	metrics_init(&dispatcher->metrics, paths, ROUTES);
+	pthread_mutex_init(&dispatcher->tidings_mutex, NULL);
 }
 
 /* --- threads ------------------------------------------------------------------------------- */
@@ -118,6 +148,8 @@ static void serve_one(struct exchange *exchange, struct thread_group *group)
 	atomic_fetch_add(&group->busy, 1);
 	handle_request(exchange);
 	fcgi_finish(exchange->fcgi);
+	/* the client has its answer and need not wait for this */
+	record_write(&exchange->record, group->dispatcher->setup->config->log_requests);
 	exchange_forget(exchange);
 	atomic_fetch_sub(&group->busy, 1);
 }
@@ -206,6 +238,13 @@ static int answer_ping(const struct service *service)
 	return report(service, FRONT_REPORT_ALIVE);
 }
 
+static void take_tidings(struct dispatcher *dispatcher, const struct front_tidings *tidings)
+{
+	pthread_mutex_lock(&dispatcher->tidings_mutex);
+	dispatcher->tidings = *tidings;
+	pthread_mutex_unlock(&dispatcher->tidings_mutex);
+}
+
 /* Returns 0, or a negative errno when the master is gone. */
 static int handle_master(struct service *service)
 {
@@ -225,6 +264,8 @@ static int handle_master(struct service *service)
 		drain(service);
 	else if (order.type == FRONT_ORDER_LAYERS)
 		atomic_store(&service->dispatcher.layers, order.layers);
+	else if (order.type == FRONT_ORDER_TIDINGS)
+		take_tidings(&service->dispatcher, &order.tidings);
 	else if (order.type == FRONT_ORDER_PING)
 		return answer_ping(service);
 	return 0;
@@ -277,6 +318,7 @@ static int start(struct service *service, const struct front_setup *setup, struc
 	if (getrandom(&service->dispatcher.hash_seed, sizeof(service->dispatcher.hash_seed), 0) < 0)
 		return err_set(err, errno, "draw a hash seed");
 	service->dispatcher.setup = setup;
+	init_metrics(&service->dispatcher);
 	service->dispatcher.holdings.most_bytes = setup->config->request_memory_mib << 20;
 	service->dispatcher.pool = pool_new(
 		setup->cells, setup->config->queue, setup->sets, service->dispatcher.hash_seed);

@@ -1,7 +1,5 @@
 #include "fcgi-app/exchange.h"
 
-#include "sandbox/log.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,19 +35,28 @@ static int close_stream(struct exchange *exchange, int status)
 	return -ENOMEM;
 }
 
+/* A client that left before the end of its stream has had no answer. */
 static void respond_in_stream(struct exchange *exchange, int status)
 {
-	int r = close_stream(exchange, status);
+	struct record *record = &exchange->record;
+	int r;
 
-	if (r < 0 && r != -ECANCELED)
-		log_error("dispatcher", "%s: the end of its stream was not taken: %s",
-			exchange->request_id, strerror(-r));
+	record->streamed = true;
+	record->answer_bytes = exchange->answer.length;
+	r = close_stream(exchange, status);
+	if (r == -ECANCELED)
+		return;
+	record->status = status;
+	if (r < 0)
+		snprintf(record->detail, sizeof(record->detail),
+			"the end of its stream was not taken: %s", strerror(-r));
 }
 
-void exchange_respond(struct exchange *exchange, int status, const char *extra_headers)
+void exchange_respond_as(struct exchange *exchange, int status, const char *content_type,
+	const char *extra_headers)
 {
 	const struct buffer *answer = &exchange->answer;
-	char header[1024], content[96] = "";
+	char header[1024], content[128] = "";
 	int n;
 
 	if (exchange->stream.is_open) {
@@ -57,9 +64,8 @@ void exchange_respond(struct exchange *exchange, int status, const char *extra_h
 		return;
 	}
 	if (status != 204) /* which has no content, and no length of it either (RFC 9110, 8.6) */
-		snprintf(content, sizeof(content),
-			"Content-Type: application/json\r\nContent-Length: %zu\r\n",
-			answer->length);
+		snprintf(content, sizeof(content), "Content-Type: %s\r\nContent-Length: %zu\r\n",
+			content_type, answer->length);
 	n = snprintf(header, sizeof(header),
 		"Status: %d %s\r\n"
 		"%s"
@@ -68,8 +74,15 @@ void exchange_respond(struct exchange *exchange, int status, const char *extra_h
 		"X-Content-Type-Options: nosniff\r\n"
 		"%s\r\n",
 		status, http_reason(status), content, exchange->request_id, extra_headers);
+	exchange->record.status = status;
+	exchange->record.answer_bytes = answer->length;
 	fcgi_write(exchange->fcgi, header, (size_t)n);
 	fcgi_write(exchange->fcgi, answer->data, answer->length);
+}
+
+void exchange_respond(struct exchange *exchange, int status, const char *extra_headers)
+{
+	exchange_respond_as(exchange, status, "application/json", extra_headers);
 }
 
 void exchange_refuse(struct exchange *exchange, enum refusal kind, const char *error,
@@ -81,5 +94,13 @@ void exchange_refuse(struct exchange *exchange, enum refusal kind, const char *e
 	status = answer_refusal(kind, error, refusal, exchange->request_id, &exchange->answer);
 	if (status < 0)
 		exchange->answer.length = 0;
+	exchange->record.kind = record_kind_of_refusal(kind);
 	exchange_respond(exchange, refusal_status(kind), extra_headers);
+}
+
+void exchange_fail(struct exchange *exchange, const char *what, int code)
+{
+	snprintf(exchange->record.detail, sizeof(exchange->record.detail), "%s: %s", what,
+		strerror(code));
+	exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
 }

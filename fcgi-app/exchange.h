@@ -8,8 +8,11 @@
 #include "fcgi-app/front.h"
 #include "fcgi-app/holdings.h"
 #include "fcgi-app/job_client.h"
+#include "fcgi-app/metrics.h"
 #include "fcgi-app/pool.h"
+#include "fcgi-app/record.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum {
@@ -24,6 +27,9 @@ struct dispatcher {
 	atomic_bool draining;
 	atomic_size_t parked_hits, parked_misses; /* jobs that found a waiting execution, or did not */
 	atomic_uint layers; /* LAYER_BITs in force, as the cells report them */
+	struct metrics metrics;
+	pthread_mutex_t tidings_mutex;
+	struct front_tidings tidings; /* the master's last ones */
 	uint64_t hash_seed; /* secret: keeps hostile keys from colliding */
 };
 
@@ -38,6 +44,7 @@ struct exchange {
 	struct event_stream stream; /* is open where the answer comes as events */
 	size_t held_bytes; /* in the dispatcher's ledger */
 	const char *request_id;
+	struct record record; /* what handlers come to know of the request */
 };
 
 /*
@@ -56,9 +63,16 @@ void exchange_forget(struct exchange *exchange);
  */
 void exchange_respond(struct exchange *exchange, int status, const char *extra_headers);
 
+/* The same, for an answer that is not JSON. */
+void exchange_respond_as(struct exchange *exchange, int status, const char *content_type,
+	const char *extra_headers);
+
 /* Answers without a run; refusal may be NULL. */
 void exchange_refuse(struct exchange *exchange, enum refusal kind, const char *error,
 	const struct request_refusal *refusal, const char *extra_headers);
+
+/* Answers that the service has failed: the log learns what, and which errno (positive) it was. */
+void exchange_fail(struct exchange *exchange, const char *what, int code);
 
 /* Handlers of the routes. */
 void execute_handle(struct exchange *exchange); /* POST /execute */
@@ -66,5 +80,6 @@ void pages_handle_root(struct exchange *exchange); /* GET / */
 void pages_handle_health(struct exchange *exchange); /* GET /health */
 void pages_handle_live(struct exchange *exchange); /* GET /live */
 void pages_handle_openapi(struct exchange *exchange); /* GET /openapi.json */
+void pages_handle_metrics(struct exchange *exchange); /* GET /metrics */
 
 #endif

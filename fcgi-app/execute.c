@@ -2,8 +2,6 @@
 #include "fcgi-app/accept.h"
 #include "fcgi-app/exchange.h"
 #include "sandbox/clock.h"
-#include "sandbox/log.h"
-#include "sandbox/refusal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,7 +69,7 @@ static bool read_body(struct exchange *exchange)
 		exchange_refuse(exchange, REFUSAL_PAYLOAD_TOO_LARGE, "Body is over the limit of 20 MiB",
 			&too_large, "");
 	else if (r == -ENOMEM)
-		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+		exchange_fail(exchange, "read the body", -r);
 	return r == 0;
 }
 
@@ -85,7 +83,7 @@ static bool parse_body(struct exchange *exchange)
 	if (r == -EINVAL)
 		exchange_refuse(exchange, REFUSAL_INVALID_REQUEST, refusal.error, &refusal, "");
 	else if (r < 0)
-		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+		exchange_fail(exchange, "parse the body", -r);
 	return r == 0;
 }
 
@@ -107,6 +105,8 @@ static bool acquire_cell(struct exchange *exchange, size_t *cell)
 	int r = pool_acquire(dispatcher->pool, &wish, cell);
 
 	request->limits.wanted_set = (uint32_t)wish.wanted;
+	exchange->record.queue_us = clock_now_us() - exchange->record.begun_us;
+	exchange->record.waited = r != -EAGAIN;
 	if (r == -EAGAIN)
 		exchange_refuse(exchange, REFUSAL_OVERLOADED, "Too many requests are waiting", NULL,
 			"Retry-After: 1\r\n");
@@ -118,14 +118,6 @@ static bool acquire_cell(struct exchange *exchange, size_t *cell)
 	return r == 0;
 }
 
-static void log_refused(const struct exchange *exchange, const struct verdict *verdict)
-{
-	if (verdict->has_refused)
-		log_info("dispatcher", "%s: %s: system call %s was refused: %s",
-			exchange->request_id, verdict_kind_word(verdict->kind),
-			refusal_name(verdict->refused), refusal_meaning(verdict->refused));
-}
-
 static void answer_with(struct exchange *exchange, const struct answer_run *run)
 {
 	char timing[256], headers[512];
@@ -134,14 +126,14 @@ static void answer_with(struct exchange *exchange, const struct answer_run *run)
 	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
 	status = answer_run(run, &exchange->answer);
 	if (status < 0) {
-		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+		exchange_fail(exchange, "make the answer", -status);
 		return;
 	}
 	answer_server_timing(run, timing, sizeof(timing));
 	snprintf(headers, sizeof(headers), "Server-Timing: %s\r\n%s", timing,
 		status == 408 ? "X-Should-Retry: false\r\n" : "");
+	record_take_run(&exchange->record, run, exchange->dispatcher->setup->config->log_scripts);
 	exchange_respond(exchange, status, headers);
-	log_refused(exchange, &run->verdict);
 }
 
 /* Whoever wants events is told that the request was admitted; a second attempt goes on with them. */
@@ -165,6 +157,7 @@ static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t 
 
 	if (!acquire_cell(exchange, &cell))
 		return -EAGAIN;
+	exchange->record.started = true;
 	*run = (struct answer_run){.request = &exchange->request,
 		.request_id = exchange->request_id,
 		.queue_us = clock_now_us() - begun_us};
@@ -202,14 +195,13 @@ static void handle_held(struct exchange *exchange)
 		run.live_is_cut = exchange->stream.is_cut;
 		answer_with(exchange, &run);
 	} else if (r != -ECANCELED && r != -EAGAIN) {
-		log_error("dispatcher", "%s: its worker is gone: %s", exchange->request_id,
-			strerror(-r));
-		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+		exchange_fail(exchange, "its worker is gone", -r);
 	}
 }
 
 void execute_handle(struct exchange *exchange)
 {
+	exchange->record.executes = true;
 	if (!exchange_hold(exchange, holdings_of_body(declared_length(exchange)))) {
 		fcgi_skip_body(exchange->fcgi);
 		exchange_refuse(exchange, REFUSAL_OVERLOADED,

@@ -28,11 +28,30 @@ struct front_setup {
 	const void *job; /* what a front other than the dispatcher is given; its own to know */
 };
 
+/* The roles whose processes the master counts. */
+#define FRONT_ROLES(X)                                                                             \
+	X(DISPATCHER, "dispatcher")                                                                \
+	X(WORKER, "worker")                                                                        \
+	X(TEMPLATE, "template")                                                                    \
+	X(CELL, "cell")
+
+#define FRONT_ROLE_ENUM(name, word) FRONT_ROLE_##name,
+enum front_role { FRONT_ROLES(FRONT_ROLE_ENUM) FRONT_ROLE_COUNT };
+#undef FRONT_ROLE_ENUM
+
+/* What the master knows and GET /metrics tells. */
+struct front_tidings {
+	uint64_t restarts[FRONT_ROLE_COUNT]; /* of a cell: how often it went down */
+	uint64_t resident_bytes[FRONT_ROLE_COUNT]; /* of all processes of a role; 0: not known */
+	uint64_t log_dropped; /* by the master itself */
+};
+
 enum front_order_type {
 	FRONT_ORDER_LANE = 1, /* with one descriptor: the lane of cell `cell` */
 	FRONT_ORDER_DRAIN, /* take no more requests, finish the ones at hand, exit */
 	FRONT_ORDER_PING, /* answer with FRONT_REPORT_ALIVE */
 	FRONT_ORDER_LAYERS, /* `layers` are in force in every cell */
+	FRONT_ORDER_TIDINGS, /* `tidings`, which replace the last ones */
 };
 
 /* Master to front. */
@@ -40,6 +59,7 @@ struct front_order {
 	uint32_t type; /* enum front_order_type */
 	uint32_t cell;
 	uint32_t layers; /* LAYER_BITs */
+	struct front_tidings tidings;
 };
 
 enum front_report_type {

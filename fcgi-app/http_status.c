@@ -2,8 +2,6 @@
 
 #include "sandbox/job.h"
 
-#include <stddef.h>
-
 #define REFUSAL_WORD(name, word, status) word,
 static const char *const words[] = {REFUSALS(REFUSAL_WORD)};
 #define REFUSAL_STATUS(name, word, status) status,
@@ -42,20 +40,32 @@ int verdict_status(unsigned kind)
 	}
 }
 
-const char *http_reason(int status)
+static const struct {
+	int status;
+	const char *reason;
+} reasons[] = {
+#define HTTP_ROW(status, reason) {status, reason},
+	HTTP_REASONS(HTTP_ROW)
+#undef HTTP_ROW
+};
+
+size_t http_status_index(int status)
 {
-	static const struct {
-		int status;
-		const char *reason;
-	} reasons[] = {{200, "OK"}, {204, "No Content"}, {400, "Bad Request"}, {404, "Not Found"},
-		{405, "Method Not Allowed"}, {408, "Request Timeout"}, {413, "Payload Too Large"},
-		{415, "Unsupported Media Type"}, {500, "Internal Server Error"},
-		{503, "Service Unavailable"}};
 	size_t i;
 
-	for (i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-		if (reasons[i].status == status)
-			return reasons[i].reason;
-	}
-	return "Error";
+	for (i = 0; i < HTTP_STATUSES && reasons[i].status != status; i++)
+		;
+	return i;
+}
+
+int http_status_at(size_t index)
+{
+	return reasons[index].status;
+}
+
+const char *http_reason(int status)
+{
+	size_t i = http_status_index(status);
+
+	return i < HTTP_STATUSES ? reasons[i].reason : "Error";
 }

@@ -2,6 +2,8 @@
 #ifndef VIVARIUM_HTTP_STATUS_H
 #define VIVARIUM_HTTP_STATUS_H
 
+#include <stddef.h>
+
 /* Kinds of answers that are given without a run. */
 #define REFUSALS(X)                                                                                \
 	X(INVALID_REQUEST, "invalid_request", 400)                                                 \
@@ -16,11 +18,39 @@
 enum refusal { REFUSALS(REFUSAL_ENUM) REFUSAL_COUNT };
 #undef REFUSAL_ENUM
 
+enum {
+	HTTP_CLIENT_GONE = 499, /* of a request without an answer; never sent, named as nginx does */
+};
+
+/* The statuses of this service with the reasons that go into its answers. */
+#define HTTP_REASONS(X)                                                                            \
+	X(200, "OK")                                                                               \
+	X(204, "No Content")                                                                       \
+	X(400, "Bad Request")                                                                      \
+	X(404, "Not Found")                                                                        \
+	X(405, "Method Not Allowed")                                                               \
+	X(408, "Request Timeout")                                                                  \
+	X(413, "Payload Too Large")                                                                \
+	X(415, "Unsupported Media Type")                                                           \
+	X(HTTP_CLIENT_GONE, "Client Closed Request")                                               \
+	X(500, "Internal Server Error")                                                            \
+	X(503, "Service Unavailable")
+
+enum {
+#define HTTP_ONE(status, reason) +1
+	HTTP_STATUSES = HTTP_REASONS(HTTP_ONE)
+#undef HTTP_ONE
+};
+
 const char *refusal_word(enum refusal refusal);
 int refusal_status(enum refusal refusal);
 
 /* Status of a verdict of sandbox/job.h; kind may be any number. */
 int verdict_status(unsigned kind);
+
+/* The place of a status among HTTP_REASONS, HTTP_STATUSES if it is none of them; and back. */
+size_t http_status_index(int status);
+int http_status_at(size_t index);
 
 /* "Not Found" for 404; "Error" for a status that this service does not use. */
 const char *http_reason(int status);

@@ -20,6 +20,7 @@
 
 #include "fcgi-app/start.h"
 #include "fcgi-app/template_trees.h"
+#include "fcgi-app/tidings.h"
 #include "sandbox/clock.h"
 #include "sandbox/identity.h"
 #include "sandbox/log.h"
@@ -61,6 +62,7 @@ struct master {
 	bool any_layers, workers_started, front_ready, serving, draining;
 	uint64_t drain_until_us;
 	uint64_t checked_us; /* when pulses were felt last */
+	struct tidings tidings;
 	int exit_code; /* -1: go on */
 };
 
@@ -137,9 +139,11 @@ static int start_front_with_lanes(struct master *master)
 
 /* --- children that die --------------------------------------------------------------------- */
 
-static void note_death(struct master *master, struct child *child, const char *name, int status)
+static void note_death(struct master *master, enum front_role role, struct child *child,
+	const char *name, int status)
 {
 	child_note_death(child, name, status, master->serving);
+	tidings_count(&master->tidings, role);
 	if (!master->serving)
 		end_in_failure(master);
 }
@@ -152,7 +156,8 @@ static void note_front_death(struct master *master, int status)
 			WIFEXITED(status) ? WEXITSTATUS(status) : master->setup->failure_code);
 		return;
 	}
-	note_death(master, &master->front, master->setup->front_name, status);
+	note_death(master, FRONT_ROLE_DISPATCHER, &master->front, master->setup->front_name,
+		status);
 }
 
 static void reap(struct master *master)
@@ -163,16 +168,18 @@ static void reap(struct master *master)
 	size_t i;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (template_trees_reap(&master->trees, pid, status, master->serving) &&
-			!master->serving)
-			end_in_failure(master);
+		if (template_trees_reap(&master->trees, pid, status, master->serving)) {
+			tidings_count(&master->tidings, FRONT_ROLE_TEMPLATE);
+			if (!master->serving)
+				end_in_failure(master);
+		}
 		if (pid == master->front.pid)
 			note_front_death(master, status);
 		for (i = 0; i < master->setup->workers; i++) {
 			if (pid != master->worker[i].pid)
 				continue;
 			snprintf(name, sizeof(name), "worker %zu", i);
-			note_death(master, &master->worker[i], name, status);
+			note_death(master, FRONT_ROLE_WORKER, &master->worker[i], name, status);
 		}
 		/* anybody else: wardens, whose builder has gone, and their like */
 	}
@@ -275,10 +282,14 @@ static void handle_worker(struct master *master, size_t number)
 	report.text[sizeof(report.text) - 1] = '\0';
 	master->cells_up += (size_t)(report.is_up != 0) - (size_t)master->up[report.cell];
 	master->up[report.cell] = report.is_up != 0;
-	if (report.is_up)
+	if (report.is_up) {
+		log_debug("master", "cell %u stands", report.cell);
 		note_layers(master, report.layers);
-	if (!report.is_up && !master->draining)
+	}
+	if (!report.is_up && !master->draining) {
 		log_warning("master", "cell %u is down: %s", report.cell, report.text);
+		tidings_count(&master->tidings, FRONT_ROLE_CELL);
+	}
 	if (!report.is_up && !master->serving) {
 		log_error("master", "a cell cannot be built: the service does not start");
 		end_in_failure(master);
@@ -295,8 +306,23 @@ static void handle_front(struct master *master)
 	if (report.type == FRONT_REPORT_READY) {
 		master->front_ready = true;
 		tell_layers(master);
+		master->tidings.told_us = 0; /* not by this one */
 	}
 	begin_serving(master);
+}
+
+/* For GET /metrics; a front that is not the dispatcher has none. */
+static void tell_tidings(struct master *master, uint64_t now)
+{
+	struct front_order order = {.type = FRONT_ORDER_TIDINGS};
+
+	if (!master->front_ready || master->setup->front_is_all ||
+		!tidings_are_due(&master->tidings, now))
+		return;
+	tidings_look(&master->tidings, master->base.proc, &master->front, master->worker,
+		master->setup->workers, &master->setup->cgroup, now);
+	order.tidings = master->tidings.now;
+	tell_front(master, &order, NULL);
 }
 
 /* --- children that are wedged -------------------------------------------------------------- */
@@ -408,6 +434,7 @@ static void check_time(struct master *master)
 	check_pulses(master);
 	template_trees_check_time(&master->trees, now, may_replace_templates(master));
 	restart_due(master);
+	tell_tidings(master, now);
 }
 
 static void turn(struct master *master)

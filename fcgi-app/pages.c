@@ -1,7 +1,10 @@
-/* What the service says about itself: GET /, /health, /live and /openapi.json. */
+/* What the service says about itself: GET /, /health, /live, /openapi.json and /metrics. */
 #include "fcgi-app/exchange.h"
 #include "fcgi-app/json_out.h"
+#include "fcgi-app/log_output.h"
 #include "fcgi-app/version.h"
+
+#include <errno.h>
 
 static void put_layer(struct json_out *out, uint32_t layers, enum layer layer)
 {
@@ -75,6 +78,8 @@ void pages_handle_health(struct exchange *exchange)
 	json_out_key(&out, "nsjail_config_exists"); /* clients of an earlier service look for it */
 	json_out_bool(&out, true);
 	json_out_end(&out, '}');
+	if (error)
+		exchange->record.kind = RECORD_UNHEALTHY;
 	exchange_respond(exchange, error ? 503 : 200, error ? "Retry-After: 1\r\n" : "");
 }
 
@@ -93,7 +98,7 @@ void pages_handle_openapi(struct exchange *exchange)
 	const struct buffer *document = exchange->dispatcher->setup->openapi;
 
 	if (buffer_append(&exchange->answer, document->data, document->length) < 0)
-		exchange_refuse(exchange, REFUSAL_INTERNAL, "Internal error", NULL, "");
+		exchange_fail(exchange, "copy the document", ENOMEM);
 	else
 		exchange_respond(exchange, 200, "");
 }
@@ -101,7 +106,7 @@ void pages_handle_openapi(struct exchange *exchange)
 void pages_handle_root(struct exchange *exchange)
 {
 	static const char *const endpoints[] = {"POST /execute", "GET /", "GET /health", "GET /live",
-		"GET /openapi.json"};
+		"GET /openapi.json", "GET /metrics"};
 	struct json_out out = {.buffer = &exchange->answer};
 	size_t i;
 
@@ -120,4 +125,39 @@ void pages_handle_root(struct exchange *exchange)
 	json_out_end(&out, '}');
 	json_out_end(&out, '}');
 	exchange_respond(exchange, 200, "");
+}
+
+static void look_at(struct dispatcher *dispatcher, struct metrics_state *state)
+{
+	struct pool_counts counts;
+
+	pool_count(dispatcher->pool, &counts);
+	*state = (struct metrics_state){.idle = counts.idle,
+		.busy = counts.busy,
+		.preparing = counts.preparing,
+		.down = counts.down,
+		.waiting = counts.waiting,
+		.capacity = counts.capacity,
+		.parked_hits = atomic_load(&dispatcher->parked_hits),
+		.parked_misses = atomic_load(&dispatcher->parked_misses),
+		.held_bytes = atomic_load(&dispatcher->holdings.held_bytes),
+		.most_held_bytes = dispatcher->holdings.most_bytes,
+		.log_dropped = log_output_dropped(),
+		.draining = atomic_load(&dispatcher->draining)};
+	pthread_mutex_lock(&dispatcher->tidings_mutex);
+	state->tidings = dispatcher->tidings;
+	pthread_mutex_unlock(&dispatcher->tidings_mutex);
+}
+
+void pages_handle_metrics(struct exchange *exchange)
+{
+	struct metrics_state state;
+	int r;
+
+	look_at(exchange->dispatcher, &state);
+	r = metrics_print(&exchange->dispatcher->metrics, &state, &exchange->answer);
+	if (r < 0)
+		exchange_fail(exchange, "make the page", -r);
+	else
+		exchange_respond_as(exchange, 200, "text/plain; version=0.0.4; charset=utf-8", "");
 }

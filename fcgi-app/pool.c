@@ -499,7 +499,9 @@ void pool_count(struct pool *pool, struct pool_counts *counts)
 	pthread_mutex_lock(&pool->mutex);
 	counts->waiting = turns_count(pool->queue);
 	for (i = 0; i < pool->count; i++) {
+		counts->idle += pool->cell[i].state == CELL_IDLE;
 		counts->busy += pool->cell[i].state == CELL_BUSY;
+		counts->preparing += pool->cell[i].state == CELL_PREPARING;
 		counts->down += pool->cell[i].state == CELL_DOWN;
 	}
 	pthread_mutex_unlock(&pool->mutex);

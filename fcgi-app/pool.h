@@ -16,7 +16,7 @@
 struct pool;
 
 struct pool_counts {
-	size_t total, busy, down; /* cells */
+	size_t total, idle, busy, preparing, down; /* cells */
 	size_t waiting, capacity; /* of the queue */
 };
 

@@ -163,7 +163,7 @@ def answers_as_described(request):
 
 @pytest.fixture(scope="session")
 def service():
-    instance = Service()
+    instance = Service(log_requests="on")
     yield instance
     status = instance.stop()
     log = instance.log()

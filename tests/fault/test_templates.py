@@ -279,7 +279,7 @@ def test_missing_library(make_service):
     service = make_service(workers=1, cells_per_worker=4, template_trees=1,
                            library_sets="base none:base:not_there_xyz on:none:json text:base:textwrap")
     log = service.log()
-    assert re.findall(r"library set (\w+) is left out: (.*)", log) == [
+    assert re.findall(r'library set (\w+) is left out: (.*)"', log) == [
         ("none", "not installed: ModuleNotFoundError: No module named 'not_there_xyz'"),
         ("on", "it lies on none")], log
     assert "library set none is warm" not in log and "library set text is warm" in log

@@ -245,12 +245,11 @@ def test_access_log_is_one_json_object_a_line(nginx):
     lines = [json.loads(line) for line in nginx.log.read_text().splitlines()]
     assert len(lines) == 3
     assert lines[0]["request_id"] == "logged"
-    assert lines[0]["uri"] == '/a"b\\c'
-    assert lines[0]["status"] == 503
+    assert lines[0]["path"] == '/a"b\\c'
+    assert lines[0]["status"] == 503 and lines[0]["kind"] == "overloaded"
     for line in lines:
         assert datetime.datetime.fromisoformat(line["time"]).utcoffset() == datetime.timedelta(0)
         assert set(line) == {
-            "time", "request_id", "remote_addr", "method", "uri", "status", "request_length",
-            "bytes_sent", "request_time", "upstream_response_time", "upstream_status",
-            "user_agent",
+            "time", "level", "role", "request_id", "client", "method", "path", "status", "kind",
+            "total_ms", "request_bytes", "answer_bytes",
         }

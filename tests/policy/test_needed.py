@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from supervision import eventually
+
 SCRIPTS = {
     "threads": """
 import concurrent.futures, queue, threading
@@ -262,4 +264,5 @@ def test_scripts_need_no_more(service, name):
         if name != "matplotlib" or answer.data["usage"]["template"] == name:
             break  # where it is not warm, matplotlib looks for fonts with another program first
         time.sleep(0.2)
-    assert re.findall(rf"{request_id}: .*", service.log()) == []
+    assert eventually(lambda: request_id in service.log(), 5)
+    assert re.findall(rf'{request_id}".*"refused"', service.log()) == []

@@ -552,13 +552,19 @@ static void test_words_of_the_log(void **state)
 	config_default(&config, PROGRAM);
 	assert_int_equal(config.log_level, LOG_LEVEL_INFO);
 	assert_int_equal(config.log_format, LOG_FORMAT_AUTO);
+	assert_int_equal(config.log_requests, 1);
+	assert_int_equal(config.log_scripts, 0);
 	assert_int_equal(config_set(&config, "log_level=debug", &err), 0);
 	assert_int_equal(config.log_level, LOG_LEVEL_DEBUG);
 	assert_int_equal(config_set(&config, "log_format=text", &err), 0);
 	assert_int_equal(config.log_format, LOG_FORMAT_TEXT);
+	assert_int_equal(config_set(&config, "log_scripts=on", &err), 0);
+	assert_int_equal(config.log_scripts, 1);
 	assert_int_equal(config_set(&config, "log_level=notice", &err), -EINVAL);
 	unit_assert_contains(err.text,
 		"log_level is error, warning, info or debug, not \"notice\"");
+	assert_int_equal(config_set(&config, "log_scripts=1", &err), -EINVAL);
+	unit_assert_contains(err.text, "log_scripts is off or on, not \"1\"");
 }
 
 int main(void)
