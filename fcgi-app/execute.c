@@ -203,7 +203,6 @@ void execute_handle(struct exchange *exchange)
 {
 	exchange->record.executes = true;
 	if (!exchange_hold(exchange, holdings_of_body(declared_length(exchange)))) {
-		fcgi_skip_body(exchange->fcgi);
 		exchange_refuse(exchange, REFUSAL_OVERLOADED,
 			"The requests at hand are too large to take one more", NULL,
 			"Retry-After: 1\r\n");

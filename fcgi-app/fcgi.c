@@ -80,14 +80,6 @@ int fcgi_read_body(struct fcgi *fcgi, struct buffer *body)
 	return 0;
 }
 
-void fcgi_skip_body(struct fcgi *fcgi)
-{
-	char data[16 * 1024];
-
-	while (FCGX_GetStr(data, sizeof(data), fcgi->request.in) > 0)
-		;
-}
-
 int fcgi_connection(const struct fcgi *fcgi)
 {
 	return fcgi->request.ipcFd;
@@ -108,9 +100,23 @@ void fcgi_cut(struct fcgi *fcgi)
 	shutdown(fcgi->request.ipcFd, SHUT_RDWR);
 }
 
+/*
+ * What is left unread would be taken for the next request. To close is no way out: nginx has the
+ * end of this answer before it sees that, and may have sent the next request meanwhile.
+ */
+static void skip_body(struct fcgi *fcgi)
+{
+	char data[16 * 1024];
+
+	while (FCGX_GetStr(data, sizeof(data), fcgi->request.in) > 0)
+		;
+}
+
 void fcgi_finish(struct fcgi *fcgi)
 {
 	if (!fcgi->is_read)
-		fcgi->request.keepConnection = 0; /* nothing relies on what libfcgi does with the rest */
+		skip_body(fcgi);
+	if (FCGX_GetError(fcgi->request.in))
+		fcgi->request.keepConnection = 0;
 	FCGX_Finish_r(&fcgi->request);
 }

@@ -39,9 +39,6 @@ const char *fcgi_parameter(const struct fcgi *fcgi, const char *name);
  */
 int fcgi_read_body(struct fcgi *fcgi, struct buffer *body);
 
-/* Reads the body to its end and forgets it, for nginx gets an answer only to all that it sent. */
-void fcgi_skip_body(struct fcgi *fcgi);
-
 /* The connection; it shows POLLRDHUP when the client has gone. */
 int fcgi_connection(const struct fcgi *fcgi);
 
@@ -54,7 +51,7 @@ void fcgi_flush(struct fcgi *fcgi);
 /* Breaks the connection: the web server sees an answer without its end. */
 void fcgi_cut(struct fcgi *fcgi);
 
-/* Sends the answer and ends the request; a connection whose body was not read is closed. */
+/* Reads what is left of the request, sends the answer and ends the request. */
 void fcgi_finish(struct fcgi *fcgi);
 
 #endif
