@@ -134,6 +134,16 @@ test("an aborted request ends its script", async () => {
 
 // --- Streams
 
+test("a live stream", async () => {
+	const found = await gather(client.stream(
+		"import sys\ndef main():\n    print('one')\n    print('two', file=sys.stderr)\n    return 7"));
+	assert.deepEqual(new Set(found.slice(0, -1).map((each) => each.name + each.text)),
+		new Set(["stdoutone\n", "stderrtwo\n"]));
+	assert.equal(found.at(-1).answer.result, 7);
+	await assert.rejects(gather(client.stream("def main(): 1 / 0")), { kind: "exception", status: 400 });
+	await assert.rejects(gather(client.stream(" ")), { kind: "invalid_request", status: 400 });
+});
+
 const pieces = [": hello\n\n", event("stdout", "one\n"), "event: stderr\nda",
 	'ta: "t\\u00e9"\r\n\r\n', event("future", 1), event("result", { ...success, status: 200 })];
 

@@ -170,6 +170,48 @@ def test_cancelled_task_ends_its_script(service):
 # --- Streams --------------------------------------------------------------------------------------
 
 
+def test_live_stream(make_client, service):
+    """Output comes when it is printed, in both streams, and the answer last."""
+    times = []
+    client = make_client(f"http://{service.host}:{service.port}")
+    for event in client.stream("import sys, time\ndef main(n):\n    print('one')\n"
+                               "    time.sleep(0.5)\n    print('two', file=sys.stderr)\n"
+                               "    return n", args=[7]):
+        times.append((time.monotonic(), event))
+    found = [event for _, event in times]
+    assert found[:-1] == [vivarium.Output("stdout", "one\n"), vivarium.Output("stderr", "two\n")]
+    assert (found[-1].result, found[-1].stdout, found[-1].stderr) == (7, "one\n", "two\n")
+    if make_client is vivarium.Client:  # the other one's events are gathered before they are shown
+        assert times[1][0] - times[0][0] > 0.3
+
+
+def test_live_stream_that_fails(make_client, service):
+    """What was printed comes before the error; a refusal is none of a stream's."""
+    stream = make_client(f"http://{service.host}:{service.port}").stream
+    with pytest.raises(vivarium.ScriptError) as caught:
+        list(stream("def main():\n    print('so far')\n    1 / 0"))
+    assert (caught.value.kind, caught.value.status, caught.value.stdout) == (
+        "exception", 400, "so far\n")
+    with pytest.raises(vivarium.ScriptError) as caught:
+        list(stream("while True: pass", timeout=0.2))
+    assert (caught.value.kind, caught.value.status) == ("time", 408)
+    with pytest.raises(vivarium.RequestError):
+        list(stream(" "))
+
+
+def test_leaving_a_live_stream_ends_its_script(service):
+    """The service kills what ran for it."""
+    client = vivarium.Client(f"http://{service.host}:{service.port}")
+    stream = client.stream("import time\nprint('up')\ntime.sleep(30)")
+    assert next(stream) == vivarium.Output("stdout", "up\n")
+    assert client.health()["workers"]["busy"] == 1
+    stream.close()
+    deadline = time.monotonic() + 5
+    while client.health()["workers"]["busy"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 STREAM = (b": hello\n\n", event("stdout", "one\n"), b"event: stderr\nda", b'ta: "t\\u00e9"\r\n\r\n',
           event("future", 1), event("result", {**SUCCESS, "status": 200}))
 
