@@ -70,3 +70,18 @@ int json_in_change(const char *json, size_t length, const struct json_in_change 
 	json_object_put(document);
 	return r;
 }
+
+bool json_in_equals(const char *json, size_t length, const char *text)
+{
+	struct buffer decoded = {.cap = strlen(text) + 1};
+	bool equal;
+
+	if (length < 2 || *json != '"' || length - 2 > strlen(text) * JSON_IN_ESCAPE_MAX_BYTES)
+		return false;
+	if (!memchr(json, '\\', length))
+		return length - 2 == strlen(text) && memcmp(json + 1, text, length - 2) == 0;
+	equal = json_in_string(json, length, &decoded) == 0 && decoded.length == strlen(text) &&
+		memcmp(decoded.data, text, decoded.length) == 0;
+	buffer_free(&decoded);
+	return equal;
+}

@@ -7,10 +7,16 @@
 
 #include "sandbox/buffer.h"
 
+#include <stdbool.h>
+
 /* A value of a document that gives way to another one. */
 struct json_in_change {
 	const char *pointer; /* RFC 6901, without escapes, to a value that is there */
 	const char *json; /* the new value */
+};
+
+enum {
+	JSON_IN_ESCAPE_MAX_BYTES = 6, /* of JSON for one byte of a string: \u0041 */
 };
 
 /*
@@ -26,5 +32,11 @@ int json_in_string(const char *json, size_t length, struct buffer *out);
  */
 int json_in_change(const char *json, size_t length, const struct json_in_change *changes,
 	size_t count, struct buffer *out);
+
+/*
+ * Whether a JSON string (quotes included, length bytes) says text once it is decoded; false for
+ * what is no string, and without memory.
+ */
+bool json_in_equals(const char *json, size_t length, const char *text);
 
 #endif

@@ -224,22 +224,13 @@ void request_take_stdin(struct parsing *parsing, const struct value *value)
 
 /* --- switches ------------------------------------------------------------------------------ */
 
-static bool is_word(const struct value *value, const char *word)
-{
-	struct buffer text = {.cap = CLIP_BYTES};
-	bool same = value->type == JSON_SCAN_STRING &&
-		    json_in_string(value->text, value->length, &text) == 0 &&
-		    text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
-
-	buffer_free(&text);
-	return same;
-}
-
 void request_take_encode(struct parsing *parsing, const struct value *value)
 {
-	if (is_word(value, "rich"))
+	if (json_in_equals(value->text, value->length, "rich"))
 		parsing->request->limits.flags |= JOB_RICH;
-	else if (value->type != JSON_SCAN_NULL && !is_word(value, "strict"))
+	else if (json_in_equals(value->text, value->length, "strict"))
+		parsing->request->limits.flags &= ~(uint32_t)JOB_RICH;
+	else if (value->type != JSON_SCAN_NULL)
 		request_refuse(parsing, "encode", value, "encode must be \"strict\" or \"rich\"",
 			"\"strict\" or \"rich\"");
 }
@@ -248,7 +239,9 @@ void request_take_visualizations(struct parsing *parsing, const struct value *va
 {
 	if (value->type == JSON_SCAN_FALSE)
 		parsing->request->limits.flags &= ~(uint32_t)JOB_FIGURES;
-	else if (value->type != JSON_SCAN_NULL && value->type != JSON_SCAN_TRUE)
+	else if (value->type == JSON_SCAN_TRUE)
+		parsing->request->limits.flags |= JOB_FIGURES;
+	else if (value->type != JSON_SCAN_NULL)
 		request_refuse(parsing, "visualizations", value,
 			"visualizations must be true or false", "true or false");
 }
