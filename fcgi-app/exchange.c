@@ -9,6 +9,7 @@ void exchange_forget(struct exchange *exchange)
 	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
 	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
 	request_reset(&exchange->request);
+	exchange->form = NULL;
 	job_client_reset(&exchange->client);
 	event_stream_reset(&exchange->stream, EXCHANGE_KEEP_BYTES);
 }
@@ -63,7 +64,9 @@ void exchange_respond_as(struct exchange *exchange, int status, const char *cont
 		respond_in_stream(exchange, status);
 		return;
 	}
-	if (status != 204) /* which has no content, and no length of it either (RFC 9110, 8.6) */
+	if (status == 202) /* all there is to say */
+		snprintf(content, sizeof(content), "Content-Length: 0\r\n");
+	else if (status != 204) /* which has no content, and no length of it either (RFC 9110, 8.6) */
 		snprintf(content, sizeof(content), "Content-Type: %s\r\nContent-Length: %zu\r\n",
 			content_type, answer->length);
 	n = snprintf(header, sizeof(header),
@@ -91,11 +94,14 @@ void exchange_refuse(struct exchange *exchange, enum refusal kind, const char *e
 	int status;
 
 	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
-	status = answer_refusal(kind, error, refusal, exchange->request_id, &exchange->answer);
+	status = exchange->form ? exchange->form->refusal(exchange->form->context, kind, error,
+					  refusal, exchange->request_id, &exchange->answer)
+				: answer_refusal(kind, error, refusal, exchange->request_id,
+					  &exchange->answer);
 	if (status < 0)
 		exchange->answer.length = 0;
 	exchange->record.kind = record_kind_of_refusal(kind);
-	exchange_respond(exchange, refusal_status(kind), extra_headers);
+	exchange_respond(exchange, status < 0 ? refusal_status(kind) : status, extra_headers);
 }
 
 void exchange_fail(struct exchange *exchange, const char *what, int code)

@@ -33,6 +33,14 @@ struct dispatcher {
 	uint64_t hash_seed; /* secret: keeps hostile keys from colliding */
 };
 
+/* How answers are written, where it is not as POST /execute writes them; for both see answer.h. */
+struct exchange_form {
+	int (*run)(void *context, const struct answer_run *run, struct buffer *body);
+	int (*refusal)(void *context, enum refusal kind, const char *error,
+		const struct request_refusal *refusal, const char *request_id, struct buffer *body);
+	void *context;
+};
+
 /* What one thread works with, kept between requests. */
 struct exchange {
 	struct dispatcher *dispatcher;
@@ -45,6 +53,7 @@ struct exchange {
 	size_t held_bytes; /* in the dispatcher's ledger */
 	const char *request_id;
 	struct record record; /* what handlers come to know of the request */
+	const struct exchange_form *form; /* of this request's answer; NULL: as of POST /execute */
 };
 
 /*
@@ -73,6 +82,14 @@ void exchange_refuse(struct exchange *exchange, enum refusal kind, const char *e
 
 /* Answers that the service has failed: the log learns what, and which errno (positive) it was. */
 void exchange_fail(struct exchange *exchange, const char *what, int code);
+
+/*
+ * For the routes that run scripts. The first reads the body, within the ledger, and calls handle with
+ * it in exchange->body; or answers why not. The other admits exchange->request to the queue, runs it
+ * on a cell and answers.
+ */
+void execute_with_body(struct exchange *exchange, void (*handle)(struct exchange *));
+void execute_run(struct exchange *exchange);
 
 /* Handlers of the routes. */
 void execute_handle(struct exchange *exchange); /* POST /execute */

@@ -124,7 +124,9 @@ static void answer_with(struct exchange *exchange, const struct answer_run *run)
 	int status;
 
 	buffer_reset(&exchange->answer, EXCHANGE_KEEP_BYTES);
-	status = answer_run(run, &exchange->answer);
+	status = exchange->form
+			 ? exchange->form->run(exchange->form->context, run, &exchange->answer)
+			 : answer_run(run, &exchange->answer);
 	if (status < 0) {
 		exchange_fail(exchange, "make the answer", -status);
 		return;
@@ -149,7 +151,7 @@ static struct job_live *open_stream(struct exchange *exchange)
 }
 
 /* On one cell. Returns as job_client_run does, or -EAGAIN when the request was refused. */
-static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t begun_us)
+static int run_once(struct exchange *exchange, struct answer_run *run)
 {
 	struct pool *pool = exchange->dispatcher->pool;
 	size_t cell;
@@ -160,7 +162,7 @@ static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t 
 	exchange->record.started = true;
 	*run = (struct answer_run){.request = &exchange->request,
 		.request_id = exchange->request_id,
-		.queue_us = clock_now_us() - begun_us};
+		.queue_us = clock_now_us() - exchange->record.begun_us};
 	r = job_client_run(&exchange->client, pool_lane(pool, cell), pool_reader(pool, cell),
 		fcgi_connection(exchange->fcgi), open_stream(exchange), &exchange->request, run);
 	if (!r && !run->verdict.unstarted)
@@ -175,21 +177,13 @@ static int run_once(struct exchange *exchange, struct answer_run *run, uint64_t 
 }
 
 /* A script runs at most once; a job that was lost before its script began may go elsewhere. */
-static void handle_held(struct exchange *exchange)
+void execute_run(struct exchange *exchange)
 {
 	struct answer_run run;
-	uint64_t begun_us = clock_now_us();
 	int r, attempts = ATTEMPTS_MAX;
 
-	if (atomic_load(&exchange->dispatcher->draining)) { /* it came over a kept connection */
-		exchange_refuse(exchange, REFUSAL_OVERLOADED, "The service is stopping", NULL,
-			"Retry-After: 1\r\n");
-		return;
-	}
-	if (!read_body(exchange) || !parse_body(exchange))
-		return;
 	do
-		r = run_once(exchange, &run, begun_us);
+		r = run_once(exchange, &run);
 	while (!r && run.verdict.unstarted && --attempts);
 	if (!r) {
 		run.live_is_cut = exchange->stream.is_cut;
@@ -199,16 +193,36 @@ static void handle_held(struct exchange *exchange)
 	}
 }
 
-void execute_handle(struct exchange *exchange)
+static void handle_held(struct exchange *exchange, void (*handle)(struct exchange *))
 {
-	exchange->record.executes = true;
+	if (atomic_load(&exchange->dispatcher->draining)) /* it came over a kept connection */
+		exchange_refuse(exchange, REFUSAL_OVERLOADED, "The service is stopping", NULL,
+			"Retry-After: 1\r\n");
+	else if (read_body(exchange))
+		handle(exchange);
+}
+
+void execute_with_body(struct exchange *exchange, void (*handle)(struct exchange *))
+{
 	if (!exchange_hold(exchange, holdings_of_body(declared_length(exchange)))) {
 		exchange_refuse(exchange, REFUSAL_OVERLOADED,
 			"The requests at hand are too large to take one more", NULL,
 			"Retry-After: 1\r\n");
 		return;
 	}
-	handle_held(exchange);
+	handle_held(exchange, handle);
 	exchange_forget(exchange);
 	exchange_hold(exchange, 0);
+}
+
+static void handle_body(struct exchange *exchange)
+{
+	if (parse_body(exchange))
+		execute_run(exchange);
+}
+
+void execute_handle(struct exchange *exchange)
+{
+	exchange->record.executes = true;
+	execute_with_body(exchange, handle_body);
 }
