@@ -87,7 +87,9 @@ static struct answer_text literal(const char *text)
 /* What the value was: the entry's, or the last expression's. */
 static void name_value(const struct request *request, char *text, size_t size)
 {
-	if (request->has_entry)
+	if (request->limits.flags & JOB_ENTRY_IF_DEFINED)
+		snprintf(text, size, "The script's value");
+	else if (request->has_entry)
 		snprintf(text, size, "Return value of '%.*s'", (int)request->entry.length,
 			request->entry.data);
 	else
@@ -105,7 +107,8 @@ struct answer_text answer_error_line(const struct answer_run *run, char *text, s
 	case VERDICT_EXIT:
 		if (run->error_text.length)
 			return run->error_text;
-		if (run->request->has_entry)
+		if (run->request->has_entry &&
+			!(run->request->limits.flags & JOB_ENTRY_IF_DEFINED))
 			snprintf(text, size,
 				"Script ended without returning from %.*s() (exit code %d)",
 				(int)run->request->entry.length, run->request->entry.data,

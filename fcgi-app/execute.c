@@ -143,7 +143,7 @@ static struct job_live *open_stream(struct exchange *exchange)
 {
 	struct event_stream *stream = &exchange->stream;
 
-	if (!accept_wants_events(fcgi_parameter(exchange->fcgi, "HTTP_ACCEPT")))
+	if (exchange->form || !accept_wants_events(fcgi_parameter(exchange->fcgi, "HTTP_ACCEPT")))
 		return NULL;
 	if (!stream->is_open)
 		event_stream_open(stream, exchange->fcgi, exchange->request_id);

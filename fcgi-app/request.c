@@ -93,6 +93,7 @@ static void take_entry(struct parsing *parsing, const struct value *value)
 	static const char allowed[] = "a string of 1 to 255 bytes, or null";
 	size_t i;
 
+	parsing->request->limits.flags &= ~(uint32_t)JOB_ENTRY_IF_DEFINED;
 	if (value->type == JSON_SCAN_NULL) {
 		parsing->request->has_entry = false;
 		return;
@@ -216,9 +217,11 @@ static void take_member(void *context, const char *key, size_t key_bytes, const 
 /* What no field can tell alone. */
 static void check_together(struct parsing *parsing)
 {
-	const struct request *request = parsing->request;
+	struct request *request = parsing->request;
 	char error[128];
 
+	if (parsing->arguments_field) /* they are for an entry: it has to be there */
+		request->limits.flags &= ~(uint32_t)JOB_ENTRY_IF_DEFINED;
 	if (!request->has_entry && parsing->arguments_field) {
 		request_refuse(parsing, parsing->arguments_field, NULL,
 			"args and kwargs are for the entry, and entry is null",
@@ -251,16 +254,16 @@ static int refuse_text(struct request_refusal *refusal, const struct json_scan_r
 	return -EINVAL;
 }
 
-static void set_defaults(struct request *request, const struct config *config)
+static void set_defaults(struct request *request, const struct config *config, uint32_t flags)
 {
 	request->limits = (struct job_limits){.timeout_ms = (uint32_t)config->default_timeout_ms,
 		.memory_mib = (uint32_t)config->default_memory_mib,
-		.flags = JOB_FIGURES};
+		.flags = flags};
 	request->has_entry = true;
 }
 
-int request_parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
-	struct request *request, struct request_refusal *refusal)
+static int parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
+	uint32_t flags, struct request *request, struct request_refusal *refusal)
 {
 	const struct json_scan_options options = {.max_bytes = BODY_MAX_BYTES,
 		.max_depth = BODY_MAX_DEPTH,
@@ -271,7 +274,7 @@ int request_parse(const char *body, size_t length, const struct config *config, 
 	int r;
 
 	*refusal = (struct request_refusal){0};
-	set_defaults(request, config);
+	set_defaults(request, config, flags);
 	parsing.error = buffer_append(&request->entry, "main", 4);
 	r = json_scan(body, length, &options, take_member, &parsing, &result);
 	if (r < 0)
@@ -287,6 +290,19 @@ int request_parse(const char *body, size_t length, const struct config *config, 
 	/* twice the time on every processor's account, and one second for rounding */
 	request->limits.cpu_s = (request->limits.timeout_ms * 2 + 999) / 1000 + 1;
 	return parsing.error;
+}
+
+int request_parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
+	struct request *request, struct request_refusal *refusal)
+{
+	return parse(body, length, config, hash_seed, JOB_FIGURES, request, refusal);
+}
+
+int request_parse_call(const char *arguments, size_t length, const struct config *config,
+	uint64_t hash_seed, struct request *request, struct request_refusal *refusal)
+{
+	return parse(arguments, length, config, hash_seed,
+		JOB_FIGURES | JOB_RICH | JOB_ENTRY_IF_DEFINED, request, refusal);
 }
 
 void request_reset(struct request *request)

@@ -46,6 +46,13 @@ struct request_refusal {
 int request_parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
 	struct request *request, struct request_refusal *refusal);
 
+/*
+ * The same for the arguments of a tool of language models, which have the same fields: without an
+ * entry among them the script's main() is it if the script defines one, and rich is the encoding.
+ */
+int request_parse_call(const char *arguments, size_t length, const struct config *config,
+	uint64_t hash_seed, struct request *request, struct request_refusal *refusal);
+
 /* Readies a used request for the next; keeps small buffers. */
 void request_reset(struct request *request);
 void request_free(struct request *request);

@@ -144,7 +144,7 @@ def wake(directory):
 
 def rehearse():
     """Leaves nothing but warm caches behind."""
-    _compile(_REHEARSAL, "main", _import_policy)
+    _compile(_REHEARSAL, "main", policy=_import_policy)
     encode({"a": 1}, "main", False)
 
 
@@ -184,7 +184,7 @@ def execute(source, entry, flags=0, given=None, policy=None):
     lines = list(io.StringIO(source, newline=None))  # lines as the compiler counts them
     linecache.cache[SCRIPT_FILE] = (len(source), None, lines, SCRIPT_FILE)
     try:
-        body, last = _compile(source, entry, policy)
+        entry, body, last = _compile(source, entry, flags, policy)
     except BlockedImport as error:
         return describe_blocked_import(error)
     except BaseException as error:
@@ -216,19 +216,36 @@ def execute(source, entry, flags=0, given=None, policy=None):
     return encode(value, entry, flags & _vivarium.FLAG_RICH)
 
 
-def _compile(source, entry, policy=None):
-    """The code of the script, and, where it has no entry, that of its last expression."""
-    if entry is not None and not policy:
-        return compile(source, SCRIPT_FILE, "exec", dont_inherit=True), None
+def _compile(source, entry, flags=0, policy=None):
+    """The script's entry, if it has one; its code; without an entry that of its last expression."""
+    may_lack_entry = flags & _vivarium.FLAG_ENTRY_IF_DEFINED
+    if entry is not None and not may_lack_entry and not policy:
+        return entry, compile(source, SCRIPT_FILE, "exec", dont_inherit=True), None
     import ast
     tree = compile(source, SCRIPT_FILE, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     if policy:
         policy.check(tree)
+    if may_lack_entry and not _defines(tree, entry):
+        entry = None
     last = None
     if entry is None and tree.body and isinstance(tree.body[-1], ast.Expr):
         last = ast.Expression(tree.body.pop().value)
         last = compile(last, SCRIPT_FILE, "eval", dont_inherit=True)
-    return compile(tree, SCRIPT_FILE, "exec", dont_inherit=True), last
+    return entry, compile(tree, SCRIPT_FILE, "exec", dont_inherit=True), last
+
+
+def _defines(tree, name):
+    """Whether a function of that name is defined at the top level, in an if or try there or so."""
+    import ast
+    nodes = [tree]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if node.name == name:
+                return True
+        elif not isinstance(node, (ast.ClassDef, ast.expr)):
+            nodes += ast.iter_child_nodes(node)
+    return False
 
 
 def _make_module(entry):

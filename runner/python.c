@@ -223,6 +223,7 @@ static const struct number {
 	{"FIGURES_MAX_BYTES", FIGURES_MAX_BYTES},
 	{"FLAG_FIGURES", JOB_FIGURES},
 	{"FLAG_RICH", JOB_RICH},
+	{"FLAG_ENTRY_IF_DEFINED", JOB_ENTRY_IF_DEFINED},
 };
 
 static PyObject *make_module(void)

@@ -62,6 +62,7 @@ enum job_flag {
 	JOB_FIGURES = 1, /* figures that are open at the end are sent along */
 	JOB_RICH = 2, /* the value may be what JSON has no form for */
 	JOB_LIVE = 4, /* what it prints is wanted while it runs; up to STREAM_MAX_BYTES a stream */
+	JOB_ENTRY_IF_DEFINED = 8, /* a script that does not define its entry runs as __main__ */
 };
 
 /* Payload of FRAME_FIGURE. */
