@@ -53,6 +53,7 @@ static const struct route {
 	void (*handle)(struct exchange *);
 } routes[] = {
 	{"/execute", "POST", "POST, OPTIONS", execute_handle},
+	{"/mcp", "POST", "POST, OPTIONS", mcp_handle},
 	{"/", "GET", "GET, HEAD, OPTIONS", pages_handle_root},
 	{"/health", "GET", "GET, HEAD, OPTIONS", pages_handle_health},
 	{"/live", "GET", "GET, HEAD, OPTIONS", pages_handle_live},

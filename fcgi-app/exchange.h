@@ -93,6 +93,7 @@ void execute_run(struct exchange *exchange);
 
 /* Handlers of the routes. */
 void execute_handle(struct exchange *exchange); /* POST /execute */
+void mcp_handle(struct exchange *exchange); /* POST /mcp */
 void pages_handle_root(struct exchange *exchange); /* GET / */
 void pages_handle_health(struct exchange *exchange); /* GET /health */
 void pages_handle_live(struct exchange *exchange); /* GET /live */

@@ -25,10 +25,13 @@ enum {
 /* The statuses of this service with the reasons that go into its answers. */
 #define HTTP_REASONS(X)                                                                            \
 	X(200, "OK")                                                                               \
+	X(202, "Accepted")                                                                         \
 	X(204, "No Content")                                                                       \
 	X(400, "Bad Request")                                                                      \
+	X(403, "Forbidden")                                                                        \
 	X(404, "Not Found")                                                                        \
 	X(405, "Method Not Allowed")                                                               \
+	X(406, "Not Acceptable")                                                                   \
 	X(408, "Request Timeout")                                                                  \
 	X(413, "Payload Too Large")                                                                \
 	X(415, "Unsupported Media Type")                                                           \
