@@ -4,6 +4,7 @@
 #include "fcgi-app/launch.h"
 #include "fcgi-app/log_output.h"
 #include "fcgi-app/openapi.h"
+#include "fcgi-app/output_files.h"
 #include "fcgi-app/run_command.h"
 #include "fcgi-app/run_request.h"
 #include "fcgi-app/template_trees.h"
@@ -37,14 +38,14 @@ static const char help[] =
 	"               [--entry NAME | --no-entry] [--arg VALUE]... [--kwarg NAME=VALUE]...\n"
 	"               [--argv WORD]... [--env NAME=VALUE]... [--stdin FILE]\n"
 	"               [--file PATH[=FILE]]... [--output GLOB]... [--encode strict|rich]\n"
-	"               [--json] [--stream] SCRIPT\n"
+	"               [--output-dir DIR] [--json] [--stream] SCRIPT\n"
 	"      run one script (\"-\": standard input) in the same jail; what main() returns goes to\n"
 	"      standard output as JSON, what is printed to standard error: at the end, or with\n"
-	"      --stream while the script runs. With --json the whole answer goes to standard output,\n"
-	"      figures and output files (--output) in it. VALUE is JSON, or else a string. FILE is\n"
-	"      put into the working directory as PATH, or becomes the script's standard input\n"
-	"      (\"-\": our own). Exit status: 0 a value, 1 the script failed, 124 out of time, 125\n"
-	"      Vivarium failed, 2 wrong usage\n"
+	"      --stream while the script runs. Files that match --output are written beneath DIR.\n"
+	"      With --json the whole answer goes to standard output, figures and output files in it.\n"
+	"      VALUE is JSON, or else a string. FILE is put into the working directory as PATH, or\n"
+	"      becomes the script's standard input (\"-\": our own). Exit status: 0 a value, 1 the\n"
+	"      script failed, 124 out of time, 125 Vivarium failed, 2 wrong usage\n"
 	"  vivarium check [--config FILE] [--set KEY=VALUE]... [--json]\n"
 	"      try every layer of isolation on this machine, say what is missing and its cure; then\n"
 	"      attack the jail as it is configured. Exit status: 0 all is well, 1 something is\n"
@@ -86,6 +87,7 @@ enum option_code {
 	OPTION_OUTPUT,
 	OPTION_ENCODE,
 	OPTION_STREAM,
+	OPTION_OUTPUT_DIR,
 };
 
 static const struct option common_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
@@ -111,7 +113,8 @@ static const struct option run_options[] = {{"config", required_argument, NULL, 
 	{"file", required_argument, NULL, OPTION_FILE},
 	{"output", required_argument, NULL, OPTION_OUTPUT},
 	{"encode", required_argument, NULL, OPTION_ENCODE},
-	{"stream", no_argument, NULL, OPTION_STREAM}, {NULL, 0, NULL, 0}};
+	{"stream", no_argument, NULL, OPTION_STREAM},
+	{"output-dir", required_argument, NULL, OPTION_OUTPUT_DIR}, {NULL, 0, NULL, 0}};
 
 /* Options that become fields of a request. */
 static int take_run_option(struct run_options *run, int code, const char *value)
@@ -150,6 +153,9 @@ static int take_run_option(struct run_options *run, int code, const char *value)
 		return run_list_add(&run->files, value);
 	case OPTION_OUTPUT:
 		return run_list_add(&run->outputs, value);
+	case OPTION_OUTPUT_DIR:
+		run->output_dir = value;
+		return 0;
 	case OPTION_ENCODE:
 		run->encode = value;
 		return 0;
@@ -247,6 +253,7 @@ static int serve(int argc, char **argv)
 		.openapi = &openapi,
 		.front_name = "dispatcher",
 		.front = dispatcher_main,
+		.feed = -1,
 		.failure_code = 1};
 	int r = parse_options(&options, argc, argv, common_options);
 
@@ -307,6 +314,7 @@ static struct master_setup one_cell(const struct config *config, struct library_
 		.execute_listener = -1,
 		.control_listener = -1,
 		.ready = -1,
+		.feed = -1,
 		.front_name = name,
 		.front = front,
 		.job = job,
@@ -318,6 +326,7 @@ static int run(int argc, char **argv)
 {
 	struct options options = {.ready = -1};
 	struct run_job job = {0};
+	struct output_files files = {.feed = -1};
 	struct library_sets sets;
 	struct err err = {0};
 	struct master_setup setup = one_cell(&options.config, &sets, "run", run_command_front, &job);
@@ -331,10 +340,13 @@ static int run(int argc, char **argv)
 	if (!r)
 		r = run_request_make(&options.run, argv[optind], &options.config, &job.request,
 			&err);
+	if (!r && options.run.output_dir)
+		r = output_files_start(&files, options.run.output_dir, &err);
 	if (r < 0) {
 		request_free(&job.request);
 		return complain(argv[0], err.text);
 	}
+	setup.feed = job.feed = files.feed;
 	job.whole_answer = options.run.json;
 	job.is_live = options.run.stream;
 	keep_one_set(&sets, &job.request);
@@ -342,6 +354,8 @@ static int run(int argc, char **argv)
 	request_free(&job.request);
 	if (r < 0)
 		fprintf(stderr, "vivarium: %s\n", err.text);
+	if (output_files_finish(&files) < 0)
+		return EXIT_RUN_INTERNAL;
 	return r < 0 ? EXIT_RUN_INTERNAL : r;
 }
 

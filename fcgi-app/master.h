@@ -22,6 +22,7 @@ struct master_setup {
 	int (*front)(const struct front_setup *); /* what stands at the other end of the lanes */
 	const struct buffer *openapi; /* for the dispatcher */
 	const void *job; /* for a front other than the dispatcher */
+	int feed; /* a descriptor that such a front keeps; -1: none */
 	int failure_code; /* exit code for a service that could not do its work */
 	bool front_is_all; /* when the front ends, so does the service, with its exit code */
 };

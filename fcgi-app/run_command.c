@@ -2,6 +2,7 @@
 
 #include "fcgi-app/answer.h"
 #include "fcgi-app/job_client.h"
+#include "fcgi-app/output_files.h"
 #include "sandbox/log.h"
 #include "sandbox/refusal.h"
 
@@ -143,5 +144,7 @@ int run_command_front(const struct front_setup *setup)
 		print_warnings(&run);
 		print_failure(&run);
 	}
+	if (job->feed >= 0)
+		output_files_send(job->feed, &run); /* whoever takes them says what is missing */
 	return answer_exit_code(&run.verdict);
 }

@@ -9,6 +9,7 @@ struct run_job {
 	struct request request;
 	bool whole_answer; /* print the answer as HTTP would give it */
 	bool is_live; /* print what the script prints while it runs */
+	int feed; /* takes output files (output_files.h); -1: none */
 };
 
 /*

@@ -199,8 +199,10 @@ static int write_request(
 
 static int check_options(const struct run_options *options, const char *path, struct err *err)
 {
-	if (options->outputs.count && !options->json)
-		return err_set(err, EINVAL, "--output needs --json: files come with the answer");
+	if (options->outputs.count && !options->json && !options->output_dir)
+		return err_set(err, EINVAL, "--output needs --output-dir, or --json");
+	if (options->output_dir && !options->outputs.count)
+		return err_set(err, EINVAL, "--output-dir needs --output");
 	if (options->input && strcmp(options->input, "-") == 0 && strcmp(path, "-") == 0)
 		return err_set(err, EINVAL, "standard input is the script already");
 	return 0;

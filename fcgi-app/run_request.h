@@ -21,6 +21,7 @@ struct run_list {
 /* As they stand on the command line; NULL: not given. */
 struct run_options {
 	const char *timeout, *memory, *entry, *encode;
+	const char *output_dir; /* where output files are written */
 	const char *input; /* the file that becomes standard input; "-": our own */
 	bool no_entry, json, stream;
 	struct run_list args, kwargs, argv, env, files, outputs;

@@ -20,7 +20,7 @@ static void run_front(const void *context, int control)
 		.openapi = setup->openapi,
 		.job = setup->job};
 	const int keep[] = {control, base->proc, setup->dispatcher_policy, setup->execute_listener,
-		setup->control_listener};
+		setup->control_listener, setup->feed};
 
 	child_confine_descriptors(setup->front_is_all, keep, sizeof(keep) / sizeof(keep[0]));
 	_exit(setup->front(&front));

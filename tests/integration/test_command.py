@@ -1,6 +1,7 @@
 """The command `vivarium`: run, --check-config, --version, --help."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -352,7 +353,10 @@ def test_output_files_and_encoding():
 
 
 @pytest.mark.parametrize("options, words", [
-    (["--output", "*"], "--output needs --json"), (["--stdin", "-"], "standard input is the script"),
+    (["--output", "*"], "--output needs --output-dir, or --json"),
+    (["--output-dir", "/tmp"], "--output-dir needs --output"),
+    (["--output", "*", "--output-dir", "/proc/self/status"], "open /proc/self/status"),
+    (["--output", "*", "--output-dir", "/nowhere/else"], "make /nowhere/else"), (["--stdin", "-"], "standard input is the script"),
     (["--env", "A"], "--env takes NAME=VALUE"), (["--env", "a=b"], "env must be an object of strings"),
     (["--kwarg", "=1"], "--kwarg takes NAME=VALUE"), (["--file", "/nowhere"], "open /nowhere"),
     (["--file", "../x=/dev/null"], "files[0].path must be a relative path"),
@@ -421,3 +425,68 @@ def test_more_output_than_is_kept(options, shown, lines):
         assert done.stderr == whole
     else:
         assert done.stderr == f"{head}\nvivarium: {missing} bytes are left out here\n{tail}"
+
+
+# --- run: output files ----------------------------------------------------------------------------
+
+MAKES = ("import os\ndef main():\n    os.makedirs('d/e')\n    for i, path in enumerate(['a.bin', 'd/b', "
+         "'d/e/c', 'empty']):\n        open(path, 'wb').write(bytes(range(256)) * 1000 * (i < 3))\n"
+         "    return 1\n")
+
+
+def test_output_files_are_written(tmp_path):
+    """--output-dir: what matches lies beneath it, byte for byte; it is made if it is not there."""
+    done = run(MAKES, "--output", "**", "--output-dir", tmp_path / "new")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+    content = bytes(range(256)) * 1000
+    found = {str(p.relative_to(tmp_path / "new")): p.read_bytes()
+             for p in (tmp_path / "new").rglob("*") if p.is_file()}
+    assert found == {"a.bin": content, "d/b": content, "d/e/c": content, "empty": b""}
+
+
+def test_output_files_of_a_failure(tmp_path):
+    """They are written also when main() raised, and the exit status is the script's."""
+    done = run("def main():\n    open('a', 'w').write('x')\n    1 / 0", "--output", "a",
+               "--output-dir", tmp_path, "--json")
+    assert done.returncode == 1 and (tmp_path / "a").read_text() == "x"
+    assert json.loads(done.stdout)["files"][0]["path"] == "a"
+    done = run("def main(): open('b', 'w').write('x')\nwhile True: pass", "--output", "b",
+               "--output-dir", tmp_path, "--timeout", "0.3")
+    assert done.returncode == 124 and not (tmp_path / "b").exists()
+
+
+def test_output_files_replace_others(tmp_path):
+    """Files of the same name are written anew, whole."""
+    (tmp_path / "a.bin").write_bytes(b"x" * 1000000)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "other").write_text("mine")
+    assert run(MAKES, "--output", "**", "--output-dir", tmp_path).returncode == 0
+    assert len((tmp_path / "a.bin").read_bytes()) == 256000
+    assert (tmp_path / "d" / "other").read_text() == "mine"
+
+
+@pytest.mark.parametrize("plant, words", [
+    (lambda d, away: (d / "a.bin").symlink_to(away / "file"), "write a.bin: "),
+    (lambda d, away: (d / "d").symlink_to(away), "write d/b: "),
+    (lambda d, away: os.mkfifo(d / "a.bin"), "write a.bin: "),
+    (lambda d, away: (d / "a.bin").mkdir(), "write a.bin: "),
+    (lambda d, away: (d / "d").write_text("a file"), "write d/b: "),
+], ids=["link", "link to a directory", "fifo", "directory", "file"])
+def test_output_files_follow_nothing(tmp_path, plant, words):
+    """What lies in the way stays: no link is followed, nothing but regular files is written."""
+    directory, away = tmp_path / "out", tmp_path / "away"
+    directory.mkdir()
+    away.mkdir()
+    (away / "file").write_text("keep")
+    plant(directory, away)
+    done = run(MAKES, "--output", "a.bin", "--output", "d/b", "--output-dir", directory)
+    assert done.returncode == 125 and f"vivarium: {words}" in done.stderr
+    assert sorted(p.name for p in away.iterdir()) == ["file"]
+    assert (away / "file").read_text() == "keep"
+
+
+def test_output_files_as_who_asked(tmp_path):
+    """They belong to whoever typed the command, root or not."""
+    directory = tmp_path / "out"
+    assert run(MAKES, "--output", "empty", "--output-dir", directory).returncode == 0
+    assert (directory / "empty").stat().st_uid == os.getuid()
