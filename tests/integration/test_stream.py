@@ -5,12 +5,14 @@ import re
 import socket
 import statistics
 import struct
+import subprocess
 import threading
 import time
 
 import pytest
 
 from answers import ok, refused
+from certificates import Authority
 from streams import ACCEPT, Stream, end, parse, printed, public_client
 from supervision import Flight, Tree, eventually, kill
 
@@ -283,6 +285,26 @@ def test_http_1_0(service):
     *blocks, rest = events.split(b"\n\n")
     assert rest == b""
     assert end([parse(block, 0) for block in blocks])["stdout"] == "now\n"
+
+
+def test_http_2(make_service, tmp_path):
+    """Over TLS nginx speaks HTTP/2: as prompt, and a reset stream ends its script."""
+    service = make_service(tls=Authority(tmp_path).issue("server"), workers=1, cells_per_worker=1,
+                           library_sets="base")
+    command = ["curl", "--silent", "--no-buffer", "--http2", "--cacert", service.tls.authority,
+               "-D", tmp_path / "headers", "-H", "Content-Type: application/json", "-H",
+               f"Accept: {ACCEPT}", f"https://localhost:{service.port}/execute", "--data"]
+    body = json.dumps({"script": "import time\nprint('now')\ndef main(): time.sleep(20)"})
+    with subprocess.Popen([*command, body], stdout=subprocess.PIPE) as curl:
+        begun = time.monotonic()
+        lines = [curl.stdout.readline() for _ in range(3)]
+        assert lines == [b"event: stdout\n", b'data: "now\\n"\n', b"\n"]
+        assert time.monotonic() - begun < 5 and busy(service) == 1
+        curl.kill()
+    assert (tmp_path / "headers").read_bytes().startswith(b"HTTP/2 200")
+    assert eventually(lambda: busy(service) == 0, 3)
+    done = subprocess.run([*command, '{"script": "def main(): return 1"}'], capture_output=True)
+    assert done.stdout.startswith(b'event: result\ndata: {"success": true')
 
 
 # --- readers that are slow, or gone ---------------------------------------------------------------
