@@ -5,11 +5,14 @@ behind it, a stand-in that tells what nginx sent.
 """
 
 import json
+import os
+import subprocess
 import threading
 import time
 
 import pytest
 
+from conftest import TOP
 from edge import (BODY_LIMIT, CHUNKED, Answer, Nginx, Responder, ask, check_error, connect, post,
                   read_until, request, tell_parameters)
 
@@ -361,6 +364,20 @@ def test_configuration_reaches_nginx(make_service):
         slow.sendall(post(other, b"Content-Length: 2", b"Expect: 100-continue"))
         read_until(slow, b"100 Continue\r\n\r\n")
         assert get(service, b"/", other).status == 429
+
+
+@pytest.mark.parametrize("name", ["CORS_ORIGINS", "TLS_CERTIFICATE", "TLS_CERTIFICATE_KEY",
+                                  "TRUSTED_PROXIES", "METRICS_ALLOW", "RATE_LIMIT", "TLS_HSTS"])
+def test_no_value_breaks_out(name):
+    """The renderer refuses by itself what vivarium --check-config would not have let through."""
+    def render(value):
+        done = subprocess.run([TOP / "deploy" / "render-nginx.sh"], capture_output=True, text=True,
+                              env={**os.environ, "RUN": "/run/x", name: value})
+        return done.returncode, done.stdout
+
+    assert render("10/s" if name == "RATE_LIMIT" else "10")[0] == 0
+    for character in ";{}\"'\\$#|&!`()<>?^\n\r\x7f\xe9":
+        assert render(f"10{character}/s") == (1, ""), repr(character)
 
 
 # --- Streams --------------------------------------------------------------------------------------
