@@ -45,16 +45,14 @@ class Answer:
 
 
 class Service:
-    """A running instance, started by deploy/run.sh; keyword arguments become --set key=value.
-
-    tls: a certificate of tests/integration/certificates.py, to speak HTTPS with.
-    """
+    """A running instance, started by deploy/run.sh; keyword arguments become --set key=value."""
 
     check = None  # what all answers of request() are shown to: method, path, answer
+    tls = None  # a certificate of tests/integration/certificates.py, to speak HTTPS with
 
     def __init__(self, tls=None, **settings):
-        self.tls = tls
         if tls:
+            self.tls = tls
             settings.update(tls_certificate=tls.certificate, tls_certificate_key=tls.key)
         self.host = "127.0.0.1"
         self.port = free_port()
