@@ -39,11 +39,9 @@ enum {
 	X(500, "Internal Server Error")                                                            \
 	X(503, "Service Unavailable")
 
-enum {
-#define HTTP_ONE(status, reason) +1
-	HTTP_STATUSES = HTTP_REASONS(HTTP_ONE)
-#undef HTTP_ONE
-};
+#define HTTP_PLACE(status, reason) HTTP_PLACE_##status,
+enum { HTTP_REASONS(HTTP_PLACE) HTTP_STATUSES };
+#undef HTTP_PLACE
 
 const char *refusal_word(enum refusal refusal);
 int refusal_status(enum refusal refusal);

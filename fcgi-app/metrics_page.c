@@ -197,18 +197,18 @@ static void put_state(struct page *page, const struct metrics_state *state)
 }
 
 int metrics_print(const struct metrics *metrics, const struct metrics_state *state,
-	struct buffer *buffer)
+	struct buffer *page)
 {
-	struct page page = {.buffer = buffer};
+	struct page out = {.buffer = page};
 
-	put_head(&page, "vivarium_build_info", "gauge", "Always 1; the labels tell what runs.");
-	put(&page, "vivarium_build_info{version=\"%s\"} 1\n", VIVARIUM_VERSION);
-	put_gauge(&page, "vivarium_start_time_seconds",
+	put_head(&out, "vivarium_build_info", "gauge", "Always 1; the labels tell what runs.");
+	put(&out, "vivarium_build_info{version=\"%s\"} 1\n", VIVARIUM_VERSION);
+	put_gauge(&out, "vivarium_start_time_seconds",
 		"When the dispatcher began, and with it all counts but those of restarts.",
 		(uint64_t)metrics->begun);
-	put_requests(&page, metrics);
-	put_executions(&page, metrics);
-	put_histograms(&page, metrics);
-	put_state(&page, state);
-	return page.error;
+	put_requests(&out, metrics);
+	put_executions(&out, metrics);
+	put_histograms(&out, metrics);
+	put_state(&out, state);
+	return out.error;
 }

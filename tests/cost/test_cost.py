@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from supervision import Tree, eventually
+
 REQUESTS = 40
 TOLERANCE = 1.25
 SYSTEM_CALLS = {"vivarium": 49, "vivarium-template": 236}  # of one request, by program
@@ -67,6 +69,28 @@ def test_system_calls(make_service):
         count = trace(service, program, REQUESTS) / REQUESTS
         print(f"{program}: {count:.1f} system calls a request")
         assert expected / 2 < count <= expected * TOLERANCE, program
+
+
+def test_a_line_is_one_call(make_service):
+    """The line of a request is one write, after the answer; all else is as without it."""
+    service = make_service(library_sets="base", workers=1, cells_per_worker=2, log_requests="on")
+    settle(service)
+    dispatcher = Tree(service).dispatcher.pid
+    with tempfile.NamedTemporaryFile("r") as output:
+        tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", output.name, "-e",
+                                   "trace=write,openat,poll", f"--attach={dispatcher}"])
+        try:
+            assert eventually(lambda: "TracerPid:\t0" not in Path(
+                f"/proc/{dispatcher}/status").read_text(), 20)
+            for _ in range(REQUESTS):
+                assert service.execute(SCRIPT).data["success"]
+            time.sleep(0.5)
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(20)
+        calls = output.read()
+    assert len(re.findall(r" write\(2, ", calls)) == REQUESTS
+    assert "openat" not in calls and "{fd=2," not in calls
 
 
 def test_copied_memory(make_service):
