@@ -140,6 +140,18 @@ def test_stream(logged):
     assert (line["status"], line["kind"]) == (499, "cancelled")
 
 
+def test_tool_call(logged):
+    """POST /mcp runs scripts as well: the kind is the script's, the status that of the answer."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+               "params": {"name": "run_python", "arguments": {"script": "1/0"}}}
+    answer = logged.request("POST", "/mcp", json.dumps(message), {
+        "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+        "X-Request-Id": "log-tool"})
+    line = line_of(logged, "log-tool")
+    assert set(line) == ALWAYS | RUN
+    assert (line["path"], line["status"], line["kind"]) == ("/mcp", answer.status, "exception")
+
+
 def test_refused_call(logged):
     """Its name, for values too."""
     post(logged, "import socket\ndef main():\n    try:\n        socket.socket()\n"

@@ -110,6 +110,23 @@ def test_stream(counted):
     assert get(changes, "vivarium_executions_total", cause="exception") == 1
 
 
+def test_tool_call(counted):
+    """A script is a script, whoever brings it; what runs none is only a request."""
+    before = read(counted)
+    for method, params in (("ping", None), ("tools/call", {"name": "run_python",
+                                                           "arguments": {"script": "1/0"}})):
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}
+        assert counted.request("POST", "/mcp", json.dumps(message), {
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream"}).status == 200
+    changes = moved(before, read(counted))
+    assert get(changes, "vivarium_requests_total", route="/mcp", status="200", kind="ok") == 1
+    assert get(changes, "vivarium_requests_total", route="/mcp", status="200",
+               kind="exception") == 1
+    assert get(changes, "vivarium_executions_total", cause="exception") == 1
+    assert get(changes, "vivarium_request_duration_seconds_count") == 1
+
+
 def test_refusals(counted):
     """No execution; a request for a run all the same, where it was one."""
     before = read(counted)
