@@ -319,6 +319,7 @@ static int start(struct service *service, const struct front_setup *setup, struc
 	if (getrandom(&service->dispatcher.hash_seed, sizeof(service->dispatcher.hash_seed), 0) < 0)
 		return err_set(err, errno, "draw a hash seed");
 	service->dispatcher.setup = setup;
+	mcp_calls_init(&service->dispatcher.calls);
 	init_metrics(&service->dispatcher);
 	service->dispatcher.holdings.most_bytes = setup->config->request_memory_mib << 20;
 	service->dispatcher.pool = pool_new(

@@ -8,6 +8,7 @@
 #include "fcgi-app/front.h"
 #include "fcgi-app/holdings.h"
 #include "fcgi-app/job_client.h"
+#include "fcgi-app/mcp_calls.h"
 #include "fcgi-app/metrics.h"
 #include "fcgi-app/pool.h"
 #include "fcgi-app/record.h"
@@ -28,6 +29,7 @@ struct dispatcher {
 	atomic_size_t parked_hits, parked_misses; /* jobs that found a waiting execution, or did not */
 	atomic_uint layers; /* LAYER_BITs in force, as the cells report them */
 	struct metrics metrics;
+	struct mcp_calls calls; /* of POST /mcp, that run */
 	pthread_mutex_t tidings_mutex;
 	struct front_tidings tidings; /* the master's last ones */
 	uint64_t hash_seed; /* secret: keeps hostile keys from colliding */

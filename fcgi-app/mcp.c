@@ -1,7 +1,7 @@
 /*
  * POST /mcp: the Model Context Protocol's streamable HTTP transport, for language models. Each body
- * is one message, each answer one JSON object; there are no sessions, no streams, and no requests of
- * the server's own. Revisions from MCP_MODERN on say in each request which one they are, the ones
+ * is one message, each answer one JSON object; there is no state of a session, no stream, and no
+ * request of the server's own. Revisions from MCP_MODERN on say in each request which one they are, the ones
  * before begin with "initialize" and may say it in a header.
  */
 #include "fcgi-app/base64.h"
@@ -145,6 +145,8 @@ static void handle_initialize(struct call *call)
 {
 	const struct mcp_name *offered = &call->message.offered_version;
 	const char *version = mcp_versions[1];
+	char session[MCP_SESSION_CHARACTERS + 1], headers[MCP_SESSION_CHARACTERS + 32];
+	int r;
 
 	if (!offered->is_there) {
 		fail(call, MCP_INVALID_PARAMS, "params.protocolVersion must be a string");
@@ -152,7 +154,15 @@ static void handle_initialize(struct call *call)
 	}
 	if (is_spoken(offered->text) && strcmp(offered->text, MCP_MODERN) != 0)
 		version = offered->text;
-	respond(call, 200, mcp_answer_initialize(&call->reply, version));
+	r = mcp_calls_draw_session(session);
+	if (!r)
+		r = mcp_answer_initialize(&call->reply, version);
+	if (r < 0) {
+		respond(call, 200, r);
+		return;
+	}
+	snprintf(headers, sizeof(headers), "Mcp-Session-Id: %s\r\n", session);
+	exchange_respond(call->exchange, 200, headers);
 }
 
 static void handle_discover(struct call *call)
@@ -199,6 +209,21 @@ static int write_refusal(void *context, enum refusal kind, const char *error,
 	return r < 0 ? r : refusal_status(kind);
 }
 
+static void run(struct call *call)
+{
+	struct mcp_calls *calls = &call->exchange->dispatcher->calls;
+	struct mcp_running running = {.session = header(call, "HTTP_MCP_SESSION_ID"),
+		.id = call->message.id,
+		.fcgi = call->exchange->fcgi};
+	bool can_be_cancelled = !call->reply.is_modern && *running.session;
+
+	if (can_be_cancelled)
+		mcp_calls_enter(calls, &running);
+	execute_run(call->exchange);
+	if (can_be_cancelled)
+		mcp_calls_leave(calls, &running);
+}
+
 static void handle_call(struct call *call)
 {
 	struct exchange *exchange = call->exchange;
@@ -225,7 +250,7 @@ static void handle_call(struct call *call)
 	else if (r < 0)
 		exchange_fail(exchange, "parse the arguments", -r);
 	else
-		execute_run(exchange);
+		run(call);
 	exchange->form = NULL;
 }
 
@@ -259,13 +284,24 @@ static void handle_request(struct call *call)
 
 /* --- bodies -------------------------------------------------------------------------------- */
 
-/* Nothing is expected of a client that would be said in a notification or an answer. */
+static void handle_notification(struct call *call)
+{
+	const struct mcp_span *cancelled = &call->message.cancelled;
+	const char *session = header(call, "HTTP_MCP_SESSION_ID");
+
+	if (strcmp(call->message.method.text, "notifications/cancelled") == 0 && cancelled->text &&
+		*session)
+		mcp_calls_cancel(&call->exchange->dispatcher->calls, session, cancelled);
+	exchange_respond(call->exchange, 202, "");
+}
+
+/* Nothing was asked of a client that it could answer. */
 static void handle_message(struct call *call)
 {
 	if (call->message.kind == MCP_REQUEST)
 		handle_request(call);
 	else
-		exchange_respond(call->exchange, 202, "");
+		handle_notification(call);
 }
 
 static void handle_body(struct exchange *exchange)

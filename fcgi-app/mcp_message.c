@@ -69,6 +69,8 @@ static bool take_param(void *context, const struct json_walk_item *item)
 		take_name(&message->offered_version, item->value, item->value_length, item->type);
 	else if (has_name(item, "arguments") && item->type == JSON_SCAN_OBJECT)
 		message->arguments = (struct mcp_span){item->value, item->value_length};
+	else if (has_name(item, "requestId"))
+		message->cancelled = (struct mcp_span){item->value, item->value_length};
 	else if (has_name(item, "_meta") && item->type == JSON_SCAN_OBJECT)
 		json_walk(item->value, item->value_length, take_meta, message);
 	return true;

@@ -59,6 +59,7 @@ struct mcp_message {
 	struct mcp_name name; /* of tools/call */
 	struct mcp_span arguments; /* likewise, an object */
 	struct mcp_name offered_version; /* of initialize: protocolVersion */
+	struct mcp_span cancelled; /* of notifications/cancelled: requestId */
 	/* members of params._meta, from revision 2026-07-28 on in every request */
 	struct mcp_name version; /* io.modelcontextprotocol/protocolVersion */
 	bool has_capabilities; /* io.modelcontextprotocol/clientCapabilities, an object */

@@ -31,6 +31,7 @@ static void check_message(const struct mcp_message *message, const uint8_t *data
 	check_span(&message->id, data, size);
 	check_span(&message->params, data, size);
 	check_span(&message->arguments, data, size);
+	check_span(&message->cancelled, data, size);
 	CHECK(message->id.length <= MCP_ID_MAX_BYTES);
 	CHECK(!message->params.text || *message->params.text == '{');
 	CHECK(!message->arguments.text || *message->arguments.text == '{');

@@ -1,6 +1,7 @@
 """POST /mcp: the Model Context Protocol, with its own client library and with raw messages."""
 
 import base64
+import concurrent.futures
 import json
 import socket
 import subprocess
@@ -452,6 +453,51 @@ def test_a_client_that_hangs_up(service):
                        b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
         wait_for(lambda: service.get("/health").data["workers"]["busy"] > 0)
     wait_for(lambda: service.get("/health").data["workers"]["busy"] == 0)
+
+
+def begin(service):
+    """The headers of a client that has begun as before 2026-07-28."""
+    answer = ask(service, "initialize", {"protocolVersion": LEGACY, "capabilities": {},
+                                         "clientInfo": {"name": "t", "version": "1"}})
+    return {"Mcp-Session-Id": answer.headers["Mcp-Session-Id"], "MCP-Protocol-Version": LEGACY}
+
+
+def cancel(service, headers, number):
+    answer = post(service, {"jsonrpc": "2.0", "method": "notifications/cancelled",
+                            "params": {"requestId": number, "reason": "test"}}, **headers)
+    assert (answer.status, answer.body) == (202, b"")
+
+
+def test_cancelled_by_name(service):
+    """The run ends, and its request breaks off; only who made it can name it."""
+    mine, theirs = begin(service), begin(service)
+    assert mine["Mcp-Session-Id"] != theirs["Mcp-Session-Id"]
+    arguments = {"name": "run_python", "arguments": {"script": "import time\ntime.sleep(3)\n'end'"}}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        ended = pool.submit(ask, service, "tools/call", arguments, 7, **mine)
+        others = [pool.submit(ask, service, "tools/call", arguments, number, **headers)
+                  for number, headers in [(7, theirs), (8, mine), ("7", mine), (7, {})]]
+        wait_for(lambda: service.get("/health").data["workers"]["busy"] == 5)
+        begun = time.monotonic()
+        cancel(service, {}, 7)
+        cancel(service, mine, 70)
+        cancel(service, mine, 7)
+        assert ended.result().status == 502
+        assert time.monotonic() - begun < 2
+        for other, number in zip(others, [7, 8, "7", 7]):
+            assert texts(result(other.result(), number)) == ['"end"']
+    cancel(service, mine, 7)  # which has ended
+    assert result(ask(service, "ping", **mine)) == {}
+
+
+def test_client_library_cancels(service):
+    """As it does, in either way: closing the request, or naming it."""
+    url = f"http://{service.host}:{service.port}/mcp"
+    for mode in ("auto", "legacy"):
+        done = subprocess.run([PYTHON, TOP / "tests" / "integration" / "mcp_cancel.py", url, mode],
+                              capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, "timed out\n"), done
+        wait_for(lambda: service.get("/health").data["workers"]["busy"] == 0)
 
 
 def wait_for(condition):
