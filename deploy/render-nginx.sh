@@ -141,7 +141,7 @@ visible_port=":$port"
 # --- What it lets through
 
 cors_vary=Origin
-cors_exposed="X-Request-Id, Retry-After, Server-Timing, X-Should-Retry"
+cors_exposed="X-Request-Id, Retry-After, Server-Timing, X-Should-Retry, Mcp-Session-Id"
 case $cors_origins in
 '*')
 	origins='default "*";'

@@ -347,13 +347,33 @@ static void refuse(struct exchange *exchange, int status, const char *text)
 	fail_with(&call, status, &error, NULL);
 }
 
+/*
+ * Whether a request is of no web page, or of one of a listed origin. A page that had its own name
+ * point here (DNS rebinding) cannot help telling where it is from.
+ */
+static bool is_welcome(const char *origin, const char *origins)
+{
+	size_t span;
+
+	if (!*origin)
+		return true;
+	for (origins += strspn(origins, " \t"); *origins; origins += strspn(origins, " \t")) {
+		span = strcspn(origins, " \t");
+		if ((span == 1 && *origins == '*') ||
+			(span == strlen(origin) && memcmp(origins, origin, span) == 0))
+			return true;
+		origins += span;
+	}
+	return false;
+}
+
 void mcp_handle(struct exchange *exchange)
 {
 	const char *accept = fcgi_parameter(exchange->fcgi, "HTTP_ACCEPT");
 
-	/* a page that had its name point here (DNS rebinding) cannot help telling where it is from */
-	if (*fcgi_parameter(exchange->fcgi, "HTTP_ORIGIN"))
-		refuse(exchange, 403, "requests of web pages are not allowed here");
+	if (!is_welcome(fcgi_parameter(exchange->fcgi, "HTTP_ORIGIN"),
+		    exchange->dispatcher->setup->config->cors_origins))
+		refuse(exchange, 403, "this web page's origin is not among cors_origins");
 	else if (*accept && !accepts_json(accept))
 		refuse(exchange, 406, "Accept must have application/json");
 	else

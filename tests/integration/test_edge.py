@@ -58,7 +58,7 @@ def cross_origin(answer):
 
 # --- CORS -----------------------------------------------------------------------------------------
 
-EXPOSED = "X-Request-Id, Retry-After, Server-Timing, X-Should-Retry"
+EXPOSED = "X-Request-Id, Retry-After, Server-Timing, X-Should-Retry, Mcp-Session-Id"
 
 
 def test_no_cors_unless_configured(make_nginx):

@@ -423,6 +423,22 @@ def test_web_pages_are_refused(service, origin):
     error(ask(service, "tools/call", message, Origin=origin), -32600, 403, None)
 
 
+@pytest.mark.parametrize("origins, allowed, refused_ones", [
+    ("https://a.example http://b.example:8000", ["https://a.example", "http://b.example:8000"],
+     ["http://a.example", "https://a.example:8443", "https://a.exampl", "https://b.example", "*"]),
+    ("*", ["https://a.example", "null"], []),
+])
+def test_listed_origins(make_service, origins, allowed, refused_ones):
+    """The pages that may read answers may call the tool, and no others."""
+    service = make_service(library_sets="base", workers=1, cells_per_worker=1, cors_origins=origins)
+    for origin in allowed:
+        answer = ask(service, "ping", Origin=origin)
+        assert result(answer) == {}
+        assert answer.headers["Access-Control-Allow-Origin"] in (origin, "*")
+    for origin in refused_ones:
+        error(ask(service, "ping", Origin=origin), -32600, 403, None)
+
+
 @pytest.mark.parametrize("accept, status", [
     ("application/json", 200), ("*/*", 200), ("text/html, application/*;q=0.5", 200),
     ("TEXT/EVENT-STREAM , APPLICATION/JSON", 200), ("text/event-stream;q=1, */*;q=0.1", 200), ("text/event-stream", 406), ("text/html", 406),
