@@ -58,6 +58,8 @@ static const struct key {
 		"base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats,"
 		"scipy.optimize,scipy.integrate,scipy.linalg matplotlib:numpy:matplotlib.pyplot",
 		0, 0),
+	KEY(key_file, KIND_PATH, "", 0, 0),
+	KEY(client_fields, KIND_TEXT, "all", 0, 0),
 	KEY(cgroup, KIND_TEXT, "auto", 0, 0),
 	KEY_WORD(isolation, isolation_words, "full"),
 	KEY_WORD(log_level, log_level_words, "info"),

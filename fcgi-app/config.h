@@ -24,6 +24,8 @@ struct config {
 	char dispatcher_policy[CONFIG_TEXT_BYTES];
 	char worker_policy[CONFIG_TEXT_BYTES];
 	char library_sets[CONFIG_TEXT_BYTES];
+	char key_file[CONFIG_TEXT_BYTES]; /* "": no keys */
+	char client_fields[CONFIG_TEXT_BYTES]; /* "all", or names of fields */
 	char cgroup[CONFIG_TEXT_BYTES]; /* "auto", "required" or "off" */
 	char import_denylist[CONFIG_TEXT_BYTES]; /* names of modules separated by blanks */
 	char import_allowlist[CONFIG_TEXT_BYTES];

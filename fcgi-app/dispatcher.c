@@ -14,6 +14,7 @@
 #include "sandbox/scope.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -30,6 +31,7 @@ enum {
 	THREADS_CONTROL = 16,
 	THREADS_IDLE_LEAST = 2, /* one more is made when fewer are waiting for a connection */
 	THREAD_STACK_BYTES = 256 * 1024,
+	FREED_BYTE = 0x5a,
 };
 
 /* The threads of one socket. */
@@ -51,19 +53,30 @@ static const struct route {
 	const char *path, *method; /* GET includes HEAD: nginx leaves its body out */
 	const char *allow;
 	void (*handle)(struct exchange *);
+	bool guarded; /* only for those with a key, where there are keys */
 } routes[] = {
-	{"/execute", "POST", "POST, OPTIONS", execute_handle},
-	{"/mcp", "POST", "POST, OPTIONS", mcp_handle},
-	{"/", "GET", "GET, HEAD, OPTIONS", pages_handle_root},
-	{"/health", "GET", "GET, HEAD, OPTIONS", pages_handle_health},
-	{"/live", "GET", "GET, HEAD, OPTIONS", pages_handle_live},
-	{"/openapi.json", "GET", "GET, HEAD, OPTIONS", pages_handle_openapi},
-	{"/metrics", "GET", "GET, HEAD, OPTIONS", pages_handle_metrics},
+	{"/execute", "POST", "POST, OPTIONS", execute_handle, true},
+	{"/mcp", "POST", "POST, OPTIONS", mcp_handle, true},
+	{"/", "GET", "GET, HEAD, OPTIONS", pages_handle_root, false},
+	{"/health", "GET", "GET, HEAD, OPTIONS", pages_handle_health, false},
+	{"/live", "GET", "GET, HEAD, OPTIONS", pages_handle_live, false},
+	{"/openapi.json", "GET", "GET, HEAD, OPTIONS", pages_handle_openapi, false},
+	{"/metrics", "GET", "GET, HEAD, OPTIONS", pages_handle_metrics, false},
 };
 
 enum {
 	ROUTES = sizeof(routes) / sizeof(routes[0]),
 };
+
+static void handle_admitted(struct exchange *exchange, const struct route *route)
+{
+	if (!route->guarded) {
+		route->handle(exchange);
+	} else if (admission_enter(exchange)) {
+		route->handle(exchange);
+		admission_leave(exchange);
+	}
+}
 
 static void handle_by_method(struct exchange *exchange, const struct route *route)
 {
@@ -73,7 +86,7 @@ static void handle_by_method(struct exchange *exchange, const struct route *rout
 	snprintf(allow, sizeof(allow), "Allow: %s\r\n", route->allow);
 	if (strcmp(method, route->method) == 0 ||
 		(strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0))
-		route->handle(exchange);
+		handle_admitted(exchange, route);
 	else if (strcmp(method, "OPTIONS") == 0)
 		exchange_respond(exchange, 204, allow);
 	else
@@ -96,6 +109,8 @@ static void handle_request(struct exchange *exchange)
 	size_t i;
 
 	exchange->request_id = fcgi_parameter(exchange->fcgi, "REQUEST_ID");
+	if (exchange->dispatcher->keys)
+		admission_take_key(exchange);
 	begin_record(exchange, path);
 	for (i = 0; i < ROUTES && strcmp(path, routes[i].path) != 0; i++)
 		;
@@ -246,6 +261,26 @@ static void take_tidings(struct dispatcher *dispatcher, const struct front_tidin
 	pthread_mutex_unlock(&dispatcher->tidings_mutex);
 }
 
+static int take_keys(struct keys *keys, int table, uint32_t count)
+{
+	struct key_list list;
+	int r = key_list_unseal(table, count, &list);
+
+	if (!r)
+		r = keys_replace(keys, &list);
+	key_list_free(&list);
+	return r;
+}
+
+/* Without the memory for new keys the former ones stay: those that were revoked as well. */
+static void change_keys(struct dispatcher *dispatcher, int table, uint32_t count)
+{
+	int r = dispatcher->keys ? take_keys(dispatcher->keys, table, count) : 0;
+
+	if (r < 0)
+		log_error("dispatcher", "take new keys: %s", strerror(-r));
+}
+
 /* Returns 0, or a negative errno when the master is gone. */
 static int handle_master(struct service *service)
 {
@@ -267,6 +302,8 @@ static int handle_master(struct service *service)
 		atomic_store(&service->dispatcher.layers, order.layers);
 	else if (order.type == FRONT_ORDER_TIDINGS)
 		take_tidings(&service->dispatcher, &order.tidings);
+	else if (order.type == FRONT_ORDER_KEYS && fd >= 0)
+		change_keys(&service->dispatcher, fd, order.keys);
 	else if (order.type == FRONT_ORDER_PING)
 		return answer_ping(service);
 	return 0;
@@ -306,6 +343,24 @@ static uint64_t memory_limit(const struct front_setup *setup)
 		setup->config, 2 * (execute_threads(setup) + THREADS_CONTROL), setup->cells);
 }
 
+/*
+ * What libfcgi has read lies in memory that it frees, and a key with it: with keys, memory is
+ * overwritten when it is freed (mallopt(3), M_PERTURB).
+ */
+static int start_keys(struct dispatcher *dispatcher, const struct front_setup *setup,
+	struct err *err)
+{
+	int r;
+
+	if (setup->keys < 0)
+		return 0;
+	(void)mallopt(M_PERTURB, FREED_BYTE);
+	dispatcher->keys = keys_new(dispatcher->hash_seed);
+	r = dispatcher->keys ? take_keys(dispatcher->keys, setup->keys, setup->key_count) : -ENOMEM;
+	close(setup->keys);
+	return r < 0 ? err_set(err, -r, "take the keys") : 0;
+}
+
 static int start(struct service *service, const struct front_setup *setup, struct err *err)
 {
 	sigset_t all;
@@ -326,6 +381,9 @@ static int start(struct service *service, const struct front_setup *setup, struc
 		setup->cells, setup->config->queue, setup->sets, service->dispatcher.hash_seed);
 	if (!service->dispatcher.pool)
 		return err_set(err, ENOMEM, "make the pool");
+	r = start_keys(&service->dispatcher, setup, err);
+	if (r < 0)
+		return r;
 	service->execute = (struct thread_group){.dispatcher = &service->dispatcher,
 		.listener = setup->execute_listener,
 		.most = execute_threads(setup)};

@@ -2,6 +2,7 @@
 #ifndef VIVARIUM_EXCHANGE_H
 #define VIVARIUM_EXCHANGE_H
 
+#include "fcgi-app/admission.h"
 #include "fcgi-app/answer.h"
 #include "fcgi-app/event_stream.h"
 #include "fcgi-app/fcgi.h"
@@ -24,6 +25,7 @@ enum {
 struct dispatcher {
 	const struct front_setup *setup;
 	struct pool *pool;
+	struct keys *keys; /* NULL: anybody may come in */
 	struct holdings holdings; /* of requests at hand */
 	atomic_bool draining;
 	atomic_size_t parked_hits, parked_misses; /* jobs that found a waiting execution, or did not */
@@ -53,6 +55,7 @@ struct exchange {
 	struct job_client client;
 	struct event_stream stream; /* is open where the answer comes as events */
 	size_t held_bytes; /* in the dispatcher's ledger */
+	struct admission admission;
 	const char *request_id;
 	struct record record; /* what handlers come to know of the request */
 	const struct exchange_form *form; /* of this request's answer; NULL: as of POST /execute */

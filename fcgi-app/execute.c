@@ -75,11 +75,12 @@ static bool read_body(struct exchange *exchange)
 
 static bool parse_body(struct exchange *exchange)
 {
+	const struct request_rules rules = admission_rules(exchange);
 	struct request_refusal refusal;
-	int r = request_parse(exchange->body.data ? exchange->body.data : "",
-		exchange->body.length, exchange->dispatcher->setup->config,
-		exchange->dispatcher->hash_seed, &exchange->request, &refusal);
+	int r;
 
+	r = request_parse(exchange->body.data ? exchange->body.data : "", exchange->body.length,
+		&rules, exchange->dispatcher->hash_seed, &exchange->request, &refusal);
 	if (r == -EINVAL)
 		exchange_refuse(exchange, REFUSAL_INVALID_REQUEST, refusal.error, &refusal, "");
 	else if (r < 0)
@@ -95,7 +96,7 @@ static bool acquire_cell(struct exchange *exchange, size_t *cell)
 		.unit = "s", .limit = (double)dispatcher->setup->config->queue_timeout_ms / 1000};
 	struct request *request = &exchange->request;
 	const struct pool_wish wish = {
-		.client = client_of_address(fcgi_parameter(exchange->fcgi, "REMOTE_ADDR")),
+		.client = admission_client(exchange),
 		.client_fd = fcgi_connection(exchange->fcgi),
 		.wake = exchange->wake,
 		.wanted = library_sets_choose(

@@ -4,6 +4,7 @@
 #include <fcgiapp.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 struct fcgi {
@@ -62,6 +63,20 @@ const char *fcgi_parameter(const struct fcgi *fcgi, const char *name)
 	const char *value = FCGX_GetParam(name, fcgi->request.envp);
 
 	return value ? value : "";
+}
+
+size_t fcgi_wipe_parameter(struct fcgi *fcgi, const char *name)
+{
+	size_t length = strlen(name), found = 0;
+	char **parameter;
+
+	for (parameter = fcgi->request.envp; parameter && *parameter; parameter++) {
+		if (strncmp(*parameter, name, length) != 0 || (*parameter)[length] != '=')
+			continue;
+		explicit_bzero(*parameter + length + 1, strlen(*parameter + length + 1));
+		found++;
+	}
+	return found;
 }
 
 int fcgi_read_body(struct fcgi *fcgi, struct buffer *body)

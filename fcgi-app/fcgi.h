@@ -34,6 +34,12 @@ int fcgi_accept(struct fcgi *fcgi);
 const char *fcgi_parameter(const struct fcgi *fcgi, const char *name);
 
 /*
+ * Overwrites the values of all parameters of that name, which read as "" from then on. Returns how
+ * many there were: whoever speaks HTTP may repeat a header.
+ */
+size_t fcgi_wipe_parameter(struct fcgi *fcgi, const char *name);
+
+/*
  * Appends the request's body to *body, up to its cap.
  * Returns 0, -EMSGSIZE over the cap, -ENOMEM, or -EPROTO when it broke off.
  */

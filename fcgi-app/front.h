@@ -7,6 +7,7 @@
 
 #include "fcgi-app/config.h"
 #include "fcgi-app/library_sets.h"
+#include "fcgi-app/request_rules.h"
 #include "sandbox/arrangement.h"
 #include "sandbox/buffer.h"
 
@@ -17,6 +18,7 @@
 struct front_setup {
 	const struct config *config;
 	const struct library_sets *sets;
+	const struct request_rules *rules; /* for requests; the dispatcher's */
 	size_t cells;
 	const struct arrangement *arrangement;
 	bool memory_cgroup, pids_cgroup; /* what control groups limit */
@@ -25,6 +27,8 @@ struct front_setup {
 	int policy; /* text of its system-call policy; closed likewise */
 	int execute_listener, control_listener; /* of the dispatcher; -1 otherwise */
 	const struct buffer *openapi; /* what GET /openapi.json answers; the dispatcher's */
+	int keys; /* table of the API keys (key_list_seal), closed once it is read; -1: no key file */
+	uint32_t key_count; /* in it */
 	const void *job; /* what a front other than the dispatcher is given; its own to know */
 };
 
@@ -52,6 +56,7 @@ enum front_order_type {
 	FRONT_ORDER_PING, /* answer with FRONT_REPORT_ALIVE */
 	FRONT_ORDER_LAYERS, /* `layers` are in force in every cell */
 	FRONT_ORDER_TIDINGS, /* `tidings`, which replace the last ones */
+	FRONT_ORDER_KEYS, /* with one descriptor: a table of `keys` API keys is in force now */
 };
 
 /* Master to front. */
@@ -60,6 +65,7 @@ struct front_order {
 	uint32_t cell;
 	uint32_t layers; /* LAYER_BITs */
 	struct front_tidings tidings;
+	uint32_t keys;
 };
 
 enum front_report_type {

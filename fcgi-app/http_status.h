@@ -7,10 +7,12 @@
 /* Kinds of answers that are given without a run. */
 #define REFUSALS(X)                                                                                \
 	X(INVALID_REQUEST, "invalid_request", 400)                                                 \
+	X(UNAUTHORIZED, "unauthorized", 401)                                                       \
 	X(NOT_FOUND, "not_found", 404)                                                             \
 	X(METHOD_NOT_ALLOWED, "method_not_allowed", 405)                                           \
 	X(PAYLOAD_TOO_LARGE, "payload_too_large", 413)                                             \
 	X(UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", 415)                                   \
+	X(RATE_LIMITED, "rate_limited", 429)                                                       \
 	X(OVERLOADED, "overloaded", 503)                                                           \
 	X(INTERNAL, "internal", 500)
 
@@ -28,6 +30,7 @@ enum {
 	X(202, "Accepted")                                                                         \
 	X(204, "No Content")                                                                       \
 	X(400, "Bad Request")                                                                      \
+	X(401, "Unauthorized")                                                                     \
 	X(403, "Forbidden")                                                                        \
 	X(404, "Not Found")                                                                        \
 	X(405, "Method Not Allowed")                                                               \
@@ -35,6 +38,7 @@ enum {
 	X(408, "Request Timeout")                                                                  \
 	X(413, "Payload Too Large")                                                                \
 	X(415, "Unsupported Media Type")                                                           \
+	X(429, "Too Many Requests")                                                                \
 	X(HTTP_CLIENT_GONE, "Client Closed Request")                                               \
 	X(500, "Internal Server Error")                                                            \
 	X(503, "Service Unavailable")

@@ -166,7 +166,7 @@ static int pass_signals(pid_t master, const sigset_t *signals, int failure_code)
 
 	for (;;) {
 		number = sigwaitinfo(signals, NULL);
-		if (number == SIGTERM || number == SIGINT)
+		if (number == SIGTERM || number == SIGINT || number == SIGHUP)
 			kill(master, number);
 		if (number != SIGCHLD || waitpid(master, &status, WNOHANG) != master)
 			continue;
@@ -305,6 +305,8 @@ static int start_master(const struct master_setup *setup, struct err *err)
 	}
 	if (setup->ready >= 0)
 		close(setup->ready);
+	if (setup->keys.reader >= 0)
+		close(setup->keys.reader); /* the reader ends when the master does */
 	return pass_signals(master, &signals, setup->failure_code);
 }
 

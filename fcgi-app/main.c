@@ -1,6 +1,8 @@
 /* The command `vivarium`: which of its faces is asked for, and the configuration for it. */
 #include "fcgi-app/check_command.h"
 #include "fcgi-app/config.h"
+#include "fcgi-app/key_command.h"
+#include "fcgi-app/key_file.h"
 #include "fcgi-app/launch.h"
 #include "fcgi-app/log_output.h"
 #include "fcgi-app/openapi.h"
@@ -50,6 +52,13 @@ static const char help[] =
 	"      try every layer of isolation on this machine, say what is missing and its cure; then\n"
 	"      attack the jail as it is configured. Exit status: 0 all is well, 1 something is\n"
 	"      missing or an attack came through, 125 Vivarium failed, 2 wrong usage\n"
+	"  vivarium key add NAME [--expires TIME|DAYSd|HOURSh|MINUTESm] [--rate N/s|N/m|N/h]\n"
+	"               [--burst N] [--concurrent N] [--max-timeout SECONDS] [--max-memory MIB]\n"
+	"  vivarium key list\n"
+	"  vivarium key revoke NAME\n"
+	"      edit the file of API keys, key_file of the configuration or --key-file FILE; a running\n"
+	"      service sees to it within seconds. \"add\" prints the new key on standard output, this\n"
+	"      once: the file has only a digest of it. Exit status: 0 done, 1 not, 2 wrong usage\n"
 	"  vivarium --check-config [--config FILE] [--set KEY=VALUE]...\n"
 	"      check the configuration and print what is in force\n"
 	"  vivarium --version | --help\n";
@@ -61,6 +70,9 @@ struct options {
 	size_t set_count;
 	int ready;
 	struct run_options run;
+	const char *key_file; /* NULL: the configuration's */
+	struct key_setting key_settings[KEY_SETTINGS_MAX];
+	size_t key_setting_count;
 };
 
 static int complain(const char *program, const char *text)
@@ -88,7 +100,23 @@ enum option_code {
 	OPTION_ENCODE,
 	OPTION_STREAM,
 	OPTION_OUTPUT_DIR,
+	OPTION_KEY_FILE,
+	OPTION_KEY_SETTING, /* and on: an index of key_settings */
 };
+
+/* What the key file calls the settings, and the command line. */
+static const char *const key_settings[] = {
+	"expires", "rate", "burst", "concurrent", "max_timeout", "max_memory"};
+
+static const struct option key_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
+	{"set", required_argument, NULL, OPTION_SET},
+	{"key-file", required_argument, NULL, OPTION_KEY_FILE},
+	{"expires", required_argument, NULL, OPTION_KEY_SETTING},
+	{"rate", required_argument, NULL, OPTION_KEY_SETTING + 1},
+	{"burst", required_argument, NULL, OPTION_KEY_SETTING + 2},
+	{"concurrent", required_argument, NULL, OPTION_KEY_SETTING + 3},
+	{"max-timeout", required_argument, NULL, OPTION_KEY_SETTING + 4},
+	{"max-memory", required_argument, NULL, OPTION_KEY_SETTING + 5}, {NULL, 0, NULL, 0}};
 
 static const struct option common_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
 	{"set", required_argument, NULL, OPTION_SET},
@@ -164,8 +192,19 @@ static int take_run_option(struct run_options *run, int code, const char *value)
 	}
 }
 
+static int take_key_setting(struct options *options, size_t index, const char *value)
+{
+	if (options->key_setting_count == KEY_SETTINGS_MAX)
+		return -E2BIG;
+	options->key_settings[options->key_setting_count++] =
+		(struct key_setting){.name = key_settings[index], .text = value};
+	return 0;
+}
+
 static int take_option(struct options *options, int code, const char *value)
 {
+	if (code >= OPTION_KEY_SETTING)
+		return take_key_setting(options, (size_t)(code - OPTION_KEY_SETTING), value);
 	switch (code) {
 	case OPTION_CONFIG:
 		options->config_path = value;
@@ -178,6 +217,9 @@ static int take_option(struct options *options, int code, const char *value)
 	case OPTION_READY_FD:
 		options->ready = atoi(value);
 		return options->ready > 2 ? 0 : -EINVAL;
+	case OPTION_KEY_FILE:
+		options->key_file = value;
+		return 0;
 	default:
 		return take_run_option(&options->run, code, value);
 	}
@@ -216,7 +258,7 @@ static int parse_options(struct options *options, int argc, char **argv,
 		if (take_option(options, code, optarg) < 0)
 			return complain(argv[0], "see vivarium --help");
 	}
-	if (load_config(options, &err) < 0)
+	if (!options->key_file && load_config(options, &err) < 0)
 		return complain(argv[0], err.text);
 	return 0;
 }
@@ -242,18 +284,27 @@ static size_t template_tree_count(const struct config *config, size_t workers)
 	return count > workers ? workers : count; /* one without a worker would have no cells */
 }
 
+static int make_rules(const struct config *config, struct request_rules *rules, struct err *err)
+{
+	request_rules_init(rules, config);
+	return request_rules_allow(rules, config->client_fields, err);
+}
+
 static int serve(int argc, char **argv)
 {
 	struct options options = {.ready = -1};
+	struct request_rules rules;
 	struct library_sets sets;
 	struct buffer openapi = {0};
 	struct err err = {0};
 	struct master_setup setup = {.config = &options.config,
+		.rules = &rules,
 		.sets = &sets,
 		.openapi = &openapi,
 		.front_name = "dispatcher",
 		.front = dispatcher_main,
 		.feed = -1,
+		.keys = {.reader = -1, .table = -1},
 		.failure_code = 1};
 	int r = parse_options(&options, argc, argv, common_options);
 
@@ -269,6 +320,10 @@ static int serve(int argc, char **argv)
 		return complain(argv[0], "--ready-fd is not an open descriptor");
 	log_output_begin(&options.config);
 	r = library_sets_parse(options.config.library_sets, &sets, &err);
+	if (!r)
+		r = make_rules(&options.config, &rules, &err);
+	if (!r && *options.config.key_file)
+		r = key_reader_start(options.config.key_file, &setup.keys, &err);
 	if (!r)
 		r = openapi_make(&options.config, &openapi, &err);
 	if (!r)
@@ -315,6 +370,7 @@ static struct master_setup one_cell(const struct config *config, struct library_
 		.control_listener = -1,
 		.ready = -1,
 		.feed = -1,
+		.keys = {.reader = -1, .table = -1},
 		.front_name = name,
 		.front = front,
 		.job = job,
@@ -409,6 +465,45 @@ static int check(int argc, char **argv)
 	return r < 0 ? EXIT_RUN_INTERNAL : r;
 }
 
+/* Returns 0 or a negative errno; -ENOTSUP where the words make no sense. */
+static int edit_keys(const struct options *options, const char *file, int argc, char **argv,
+	struct err *err)
+{
+	const char *verb = optind < argc ? argv[optind] : "";
+	int names = argc - optind - 1;
+
+	if (strcmp(verb, "add") == 0 && names == 1)
+		return key_command_add(file, argv[optind + 1], options->key_settings,
+			options->key_setting_count, err);
+	if (options->key_setting_count)
+		return -ENOTSUP;
+	if (strcmp(verb, "list") == 0 && names == 0)
+		return key_command_list(file, err);
+	if (strcmp(verb, "revoke") == 0 && names == 1)
+		return key_command_revoke(file, argv[optind + 1], err);
+	return -ENOTSUP;
+}
+
+static int key(int argc, char **argv)
+{
+	struct options options = {.ready = -1};
+	struct err err = {0};
+	const char *file;
+	int r = parse_options(&options, argc, argv, key_options);
+
+	if (r)
+		return r;
+	file = options.key_file ? options.key_file : options.config.key_file;
+	if (!*file)
+		return complain(argv[0], "the configuration names no key_file: give one by --key-file");
+	r = edit_keys(&options, file, argc, argv, &err);
+	if (r == -ENOTSUP)
+		return complain(argv[0], "key add NAME, key list or key revoke NAME; see vivarium --help");
+	if (r < 0)
+		fprintf(stderr, "vivarium: %s\n", err.text);
+	return r < 0;
+}
+
 /*
  * Reads the policy as a template will, up to what only libseccomp knows, and tells its size. One
  * that is not there does not make the configuration wrong; whoever starts with it is told.
@@ -433,9 +528,21 @@ static int check_policy(const char *path, struct err *err)
 	return 0;
 }
 
+/* Whoever may not read it can still look at the rest. */
+static int check_keys(const char *path, struct err *err)
+{
+	struct key_list list;
+	int r = *path ? key_file_read(path, NULL, &list, err) : -EACCES;
+
+	if (!r)
+		key_list_free(&list);
+	return r == -EACCES ? 0 : r;
+}
+
 static int check_config(int argc, char **argv)
 {
 	struct options options = {.ready = -1};
+	struct request_rules rules;
 	struct library_sets sets;
 	struct err err = {0};
 	int r = parse_options(&options, argc, argv, common_options);
@@ -443,7 +550,9 @@ static int check_config(int argc, char **argv)
 	if (r)
 		return r;
 	if (library_sets_parse(options.config.library_sets, &sets, &err) < 0 ||
-		check_policy(options.config.seccomp_policy, &err) < 0)
+		make_rules(&options.config, &rules, &err) < 0 ||
+		check_policy(options.config.seccomp_policy, &err) < 0 ||
+		check_keys(options.config.key_file, &err) < 0)
 		return complain(argv[0], err.text);
 	config_print(&options.config, stdout);
 	return 0;
@@ -470,7 +579,7 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(int, char **);
-	} commands[] = {{"serve", serve}, {"run", run}, {"check", check}, {"--check-config", check_config},
+	} commands[] = {{"serve", serve}, {"run", run}, {"check", check}, {"key", key}, {"--check-config", check_config},
 		{"--version", show_version}, {"--help", show_help}};
 	size_t i;
 

@@ -11,6 +11,7 @@
  *   warden      its worker sees it and asks for another; the request, if any, gets "internal"
  *   execution   a verdict
  *   launcher    the master is killed by its parent-death signal
+ *   key reader  the keys stay as they are, and the log says so
  *   nginx       whoever started it says so
  *
  * A dispatcher or worker that leaves a ping unanswered for too long, or sends what is no report, is
@@ -325,6 +326,33 @@ static void tell_tidings(struct master *master, uint64_t now)
 	tell_front(master, &order, NULL);
 }
 
+/* --- keys ---------------------------------------------------------------------------------- */
+
+static void handle_keys(struct master *master)
+{
+	struct key_source *keys = &master->base.keys;
+	struct front_order order = {.type = FRONT_ORDER_KEYS};
+	struct err err = {0};
+	int r = key_source_hear(keys, &err);
+
+	if (r < 0) {
+		log_error("master", "%s: the keys stay as they were", err.text);
+		return;
+	}
+	order.keys = keys->count;
+	tell_front(master, &order, &keys->table);
+	log_info("master", "the key file was read again: %u keys", keys->count);
+}
+
+/* What a file says, not what a request says: the one thing that is reread while the service runs. */
+static void reload(struct master *master)
+{
+	int r = master->base.keys.reader < 0 ? 0 : key_source_refresh(&master->base.keys);
+
+	if (r < 0)
+		log_error("master", "have the key file read: %s", strerror(-r));
+}
+
 /* --- children that are wedged -------------------------------------------------------------- */
 
 static void forgive(struct master *master)
@@ -387,6 +415,8 @@ static void handle_signals(struct master *master)
 			drain(master);
 		else if (info.ssi_signo == SIGINT)
 			end(master, 0);
+		else if (info.ssi_signo == SIGHUP)
+			reload(master);
 	}
 }
 
@@ -439,12 +469,13 @@ static void check_time(struct master *master)
 
 static void turn(struct master *master)
 {
-	struct pollfd watched[2 + TEMPLATE_TREES_WATCHED + WORKERS_MAX], *templates = watched + 2,
+	struct pollfd watched[3 + TEMPLATE_TREES_WATCHED + WORKERS_MAX], *templates = watched + 3,
 									*workers;
 	size_t i;
 
 	watched[0] = (struct pollfd){.fd = master->signals, .events = POLLIN};
 	watched[1] = (struct pollfd){.fd = master->front.control, .events = POLLIN};
+	watched[2] = (struct pollfd){.fd = master->base.keys.reader, .events = POLLIN};
 	workers = templates + template_trees_watch(&master->trees, templates);
 	for (i = 0; i < master->setup->workers; i++)
 		workers[i] = (struct pollfd){.fd = master->worker[i].control, .events = POLLIN};
@@ -457,6 +488,8 @@ static void turn(struct master *master)
 	}
 	if (watched[1].revents)
 		handle_front(master);
+	if (watched[2].revents)
+		handle_keys(master);
 	if (watched[0].revents)
 		handle_signals(master);
 	check_time(master);
@@ -504,6 +537,7 @@ static int begin(struct master *master, struct err *err)
 	(void)mallopt(M_MMAP_THRESHOLD, MAPPED_LEAST_BYTES);
 	master->base.setup = master->setup;
 	master->base.begun_us = clock_now_us();
+	master->base.keys = master->setup->keys;
 	master->base.proc = master->base.own_pid_namespace = -1;
 	master->exit_code = -1;
 	template_trees_init(&master->trees, &master->base, master->worker);

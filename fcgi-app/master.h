@@ -3,10 +3,12 @@
 #define VIVARIUM_MASTER_H
 
 #include "fcgi-app/front.h"
+#include "fcgi-app/key_reader.h"
 #include "sandbox/cgroup.h"
 
 struct master_setup {
 	const struct config *config;
+	const struct request_rules *rules; /* of a dispatcher */
 	struct library_sets *sets; /* those not installed get marked */
 	size_t workers, cells_per_worker;
 	size_t template_trees; /* 1 to TEMPLATE_TREES_MAX */
@@ -17,6 +19,7 @@ struct master_setup {
 	int policy, harness; /* file and directory, opened by whoever could read them */
 	int dispatcher_policy, worker_policy; /* files, likewise */
 	int execute_listener, control_listener; /* -1: none */
+	struct key_source keys; /* the master's from then on */
 	int ready; /* gets a newline when the service serves, then is closed; -1: none */
 	const char *front_name;
 	int (*front)(const struct front_setup *); /* what stands at the other end of the lanes */

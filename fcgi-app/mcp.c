@@ -230,6 +230,7 @@ static void handle_call(struct call *call)
 	const struct exchange_form form = {
 		.run = write_run, .refusal = write_refusal, .context = call};
 	const struct mcp_span *arguments = &call->message.arguments;
+	const struct request_rules rules = admission_rules(exchange);
 	struct request_refusal refusal;
 	char error[MCP_NAME_MAX_BYTES + 32];
 	int r;
@@ -243,8 +244,7 @@ static void handle_call(struct call *call)
 	exchange->form = &form;
 	r = request_parse_call(arguments->text ? arguments->text : "{}",
 		arguments->text ? arguments->length : strlen("{}"),
-		exchange->dispatcher->setup->config, exchange->dispatcher->hash_seed,
-		&exchange->request, &refusal);
+		&rules, exchange->dispatcher->hash_seed, &exchange->request, &refusal);
 	if (r == -EINVAL)
 		exchange_refuse(exchange, REFUSAL_INVALID_REQUEST, refusal.error, &refusal, "");
 	else if (r < 0)

@@ -129,7 +129,7 @@ static bool read_number(const struct value *value, double *number)
 
 static void take_timeout(struct parsing *parsing, const struct value *value)
 {
-	double most = (double)parsing->config->max_timeout_ms / 1000, seconds = 0;
+	double most = (double)parsing->rules->max_timeout_ms / 1000, seconds = 0;
 	char error[128], allowed[64];
 
 	if (value->type == JSON_SCAN_NULL)
@@ -146,7 +146,7 @@ static void take_timeout(struct parsing *parsing, const struct value *value)
 
 static void take_memory(struct parsing *parsing, const struct value *value)
 {
-	double most = (double)parsing->config->max_memory_mib, mib = 0;
+	double most = (double)parsing->rules->max_memory_mib, mib = 0;
 	char error[128], allowed[64];
 
 	if (value->type == JSON_SCAN_NULL)
@@ -180,6 +180,39 @@ static const struct field {
 	{"visualizations", request_take_visualizations},
 };
 
+enum {
+	FIELDS = sizeof(fields) / sizeof(fields[0]),
+};
+
+size_t request_field_find(const char *name, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < FIELDS; i++) {
+		if (length == strlen(fields[i].name) && memcmp(name, fields[i].name, length) == 0)
+			return i;
+	}
+	return REQUEST_NO_FIELD;
+}
+
+const char *request_field_name(size_t field)
+{
+	return field < FIELDS ? fields[field].name : NULL;
+}
+
+static void take_field(struct parsing *parsing, const struct field *field, const struct value *value)
+{
+	char error[128], allowed[160];
+
+	if (request_rules_has(parsing->rules, (size_t)(field - fields))) {
+		field->take(parsing, value);
+		return;
+	}
+	snprintf(error, sizeof(error), "%s is a field that clients may not set here", field->name);
+	request_rules_print(parsing->rules, allowed, sizeof(allowed));
+	request_refuse(parsing, field->name, NULL, error, allowed);
+}
+
 void request_note_unknown(struct parsing *parsing, const struct buffer *name)
 {
 	struct request *request = parsing->request;
@@ -197,20 +230,18 @@ static void take_member(void *context, const char *key, size_t key_bytes, const 
 	struct parsing *parsing = context;
 	const struct value value = {.text = text, .length = text_bytes, .type = type};
 	struct buffer name = {0};
-	size_t i;
+	size_t field;
 
 	if (parsing->error)
 		return;
 	parsing->error = json_in_string(key - 1, key_bytes + 2, &name);
-	for (i = 0; !parsing->error && i < sizeof(fields) / sizeof(fields[0]); i++) {
-		if (name.length == strlen(fields[i].name) &&
-			memcmp(name.data, fields[i].name, name.length) == 0) {
-			fields[i].take(parsing, &value);
-			break;
-		}
+	if (!parsing->error) {
+		field = request_field_find(name.data ? name.data : "", name.length);
+		if (field == REQUEST_NO_FIELD)
+			request_note_unknown(parsing, &name);
+		else
+			take_field(parsing, &fields[field], &value);
 	}
-	if (!parsing->error && i == sizeof(fields) / sizeof(fields[0]))
-		request_note_unknown(parsing, &name);
 	buffer_free(&name);
 }
 
@@ -254,27 +285,28 @@ static int refuse_text(struct request_refusal *refusal, const struct json_scan_r
 	return -EINVAL;
 }
 
-static void set_defaults(struct request *request, const struct config *config, uint32_t flags)
+static void set_defaults(
+	struct request *request, const struct request_rules *rules, uint32_t flags)
 {
-	request->limits = (struct job_limits){.timeout_ms = (uint32_t)config->default_timeout_ms,
-		.memory_mib = (uint32_t)config->default_memory_mib,
+	request->limits = (struct job_limits){.timeout_ms = rules->default_timeout_ms,
+		.memory_mib = rules->default_memory_mib,
 		.flags = flags};
 	request->has_entry = true;
 }
 
-static int parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
-	uint32_t flags, struct request *request, struct request_refusal *refusal)
+static int parse(const char *body, size_t length, const struct request_rules *rules,
+	uint64_t hash_seed, uint32_t flags, struct request *request, struct request_refusal *refusal)
 {
 	const struct json_scan_options options = {.max_bytes = BODY_MAX_BYTES,
 		.max_depth = BODY_MAX_DEPTH,
 		.skip_bom = true,
 		.hash_seed = hash_seed};
-	struct parsing parsing = {.config = config, .request = request, .refusal = refusal};
+	struct parsing parsing = {.rules = rules, .request = request, .refusal = refusal};
 	struct json_scan_result result;
 	int r;
 
 	*refusal = (struct request_refusal){0};
-	set_defaults(request, config, flags);
+	set_defaults(request, rules, flags);
 	parsing.error = buffer_append(&request->entry, "main", 4);
 	r = json_scan(body, length, &options, take_member, &parsing, &result);
 	if (r < 0)
@@ -292,16 +324,16 @@ static int parse(const char *body, size_t length, const struct config *config, u
 	return parsing.error;
 }
 
-int request_parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
-	struct request *request, struct request_refusal *refusal)
-{
-	return parse(body, length, config, hash_seed, JOB_FIGURES, request, refusal);
-}
-
-int request_parse_call(const char *arguments, size_t length, const struct config *config,
+int request_parse(const char *body, size_t length, const struct request_rules *rules,
 	uint64_t hash_seed, struct request *request, struct request_refusal *refusal)
 {
-	return parse(arguments, length, config, hash_seed,
+	return parse(body, length, rules, hash_seed, JOB_FIGURES, request, refusal);
+}
+
+int request_parse_call(const char *arguments, size_t length, const struct request_rules *rules,
+	uint64_t hash_seed, struct request *request, struct request_refusal *refusal)
+{
+	return parse(arguments, length, rules, hash_seed,
 		JOB_FIGURES | JOB_RICH | JOB_ENTRY_IF_DEFINED, request, refusal);
 }
 

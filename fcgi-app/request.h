@@ -2,7 +2,7 @@
 #ifndef VIVARIUM_REQUEST_H
 #define VIVARIUM_REQUEST_H
 
-#include "fcgi-app/config.h"
+#include "fcgi-app/request_rules.h"
 #include "sandbox/buffer.h"
 #include "sandbox/job.h"
 
@@ -17,6 +17,7 @@ enum {
 	CLIP_BYTES = 80, /* of what a client sent, when it is quoted */
 	INPUT_PATH_MAX_BYTES = 255, /* of an input file, and of a glob for output files */
 	OUTPUTS_MAX = 100, /* globs */
+	REQUEST_NO_FIELD = 32, /* there are never so many */
 };
 
 struct request {
@@ -33,7 +34,7 @@ struct request {
 struct request_refusal {
 	char error[256];
 	const char *field; /* NULL: the body as a whole */
-	char allowed[128]; /* "" : not said */
+	char allowed[160]; /* "" : not said */
 	char got[CLIP_BYTES + 8]; /* "" : not said */
 	const char *unit; /* where a limit struck: of limit and used; else NULL */
 	double limit, used;
@@ -43,15 +44,21 @@ struct request_refusal {
  * Parses length bytes of body. Returns 0 and fills *request, whose buffers are the caller's to
  * free; -EINVAL and fills *refusal; -ENOMEM.
  */
-int request_parse(const char *body, size_t length, const struct config *config, uint64_t hash_seed,
-	struct request *request, struct request_refusal *refusal);
+int request_parse(const char *body, size_t length, const struct request_rules *rules,
+	uint64_t hash_seed, struct request *request, struct request_refusal *refusal);
 
 /*
  * The same for the arguments of a tool of language models, which have the same fields: without an
  * entry among them the script's main() is it if the script defines one, and rich is the encoding.
  */
-int request_parse_call(const char *arguments, size_t length, const struct config *config,
+int request_parse_call(const char *arguments, size_t length, const struct request_rules *rules,
 	uint64_t hash_seed, struct request *request, struct request_refusal *refusal);
+
+/* The number of the field of that name, or REQUEST_NO_FIELD. */
+size_t request_field_find(const char *name, size_t length);
+
+/* The name of a field by its number; NULL behind the last. */
+const char *request_field_name(size_t field);
 
 /* Readies a used request for the next; keeps small buffers. */
 void request_reset(struct request *request);

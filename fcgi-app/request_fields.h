@@ -7,7 +7,7 @@
 #include "sandbox/json_scan.h"
 
 struct parsing {
-	const struct config *config;
+	const struct request_rules *rules;
 	struct request *request;
 	struct request_refusal *refusal;
 	bool has_script;

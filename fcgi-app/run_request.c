@@ -212,13 +212,15 @@ int run_request_make(const struct run_options *options, const char *path,
 	const struct config *config, struct request *request, struct err *err)
 {
 	struct request_refusal refusal;
+	struct request_rules rules;
 	struct buffer body = {0};
 	int r = check_options(options, path, err);
 
+	request_rules_init(&rules, config);
 	if (!r)
 		r = write_request(options, path, &body, err);
 	if (!r) {
-		r = request_parse(body.data, body.length, config, 0, request, &refusal);
+		r = request_parse(body.data, body.length, &rules, 0, request, &refusal);
 		if (r < 0)
 			err_set(err, -r, "%s", r == -EINVAL ? refusal.error : "read the options");
 	}

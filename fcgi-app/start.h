@@ -11,6 +11,7 @@ struct start_base {
 	int proc; /* procfs of the service's PID namespace */
 	int own_pid_namespace; /* the master's */
 	uint64_t begun_us; /* when the master began, for start_tell */
+	struct key_source keys; /* as the file has them now */
 };
 
 /* Logs a line about the start, and how long it has taken so far. Not for a quiet service. */

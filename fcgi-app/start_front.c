@@ -8,6 +8,7 @@ static void run_front(const void *context, int control)
 	const struct master_setup *setup = base->setup;
 	const struct front_setup front = {.config = setup->config,
 		.sets = setup->sets,
+		.rules = setup->rules,
 		.cells = setup->workers * setup->cells_per_worker,
 		.arrangement = &setup->arrangement,
 		.control = control,
@@ -18,9 +19,11 @@ static void run_front(const void *context, int control)
 		.memory_cgroup = setup->cgroup.memory,
 		.pids_cgroup = setup->cgroup.pids,
 		.openapi = setup->openapi,
+		.keys = base->keys.table,
+		.key_count = base->keys.count,
 		.job = setup->job};
 	const int keep[] = {control, base->proc, setup->dispatcher_policy, setup->execute_listener,
-		setup->control_listener, setup->feed};
+		setup->control_listener, setup->feed, base->keys.table};
 
 	child_confine_descriptors(setup->front_is_all, keep, sizeof(keep) / sizeof(keep[0]));
 	_exit(setup->front(&front));

@@ -11,6 +11,7 @@
 #include "sandbox/paths.h"
 
 static struct config config;
+static struct request_rules rules;
 static struct request request;
 static struct buffer body;
 
@@ -75,18 +76,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct request_refusal refusal, again;
 	int r;
 
-	if (!config.max_timeout_ms)
+	if (!config.max_timeout_ms) {
 		config_default(&config, "/bin/vivarium");
+		request_rules_init(&rules, &config);
+	}
 	memset(&refusal, 0xA5, sizeof(refusal));
 	request_reset(&request);
-	r = request_parse((const char *)data, size, &config, UINT64_MAX, &request, &refusal);
+	r = request_parse((const char *)data, size, &rules, UINT64_MAX, &request, &refusal);
 	CHECK(r == 0 || r == -EINVAL);
 	if (r)
 		check_refusal(&refusal);
 	else
 		check_job(&refusal);
 	request_reset(&request);
-	CHECK(request_parse((const char *)data, size, &config, 1, &request, &again) == r);
+	CHECK(request_parse((const char *)data, size, &rules, 1, &request, &again) == r);
 	CHECK(strcmp(again.error, refusal.error) == 0);
 	return 0;
 }

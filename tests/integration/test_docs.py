@@ -12,7 +12,8 @@
 - http://127.0.0.1:8080 stands for the running service, build/release for the build under test.
 - A comment in the line before a block says more about it (Markdown does not show it):
   <!-- not run: why -->, <!-- file: NAME --> for a block that is written there instead of run, and
-  <!-- service: key=value ... --> for a service of its own with these settings.
+  <!-- service: key=value ... --> for a service of its own with these settings; a value @NAME is the
+  file of that name that the page's examples have made.
 """
 
 import os
@@ -219,7 +220,10 @@ def test_example(block, kind, service, make_service, directories):
     """Each does what the page says."""
     instance = service
     if block.note == "service":
-        instance = make_service(**dict(pair.split("=", 1) for pair in block.argument.split()))
+        settings = dict(pair.split("=", 1) for pair in block.argument.split())
+        instance = make_service(**{key: directories(block.page) / value[1:]
+                                   if value.startswith("@") else value
+                                   for key, value in settings.items()})
     run_block(block, kind, instance, directories(block.page))
 
 

@@ -46,8 +46,10 @@ def seen(service):
     return "\n".join(body.decode() for body in said)
 
 
-# They need a service that is full, restarts or fails: test_nginx, test_requests and tests/fault.
-ELSEWHERE = {"Too many requests are waiting", "No execution became free in time",
+# They need a service with keys, or one that is full, restarts or fails: test_keys, test_nginx,
+# test_requests and tests/fault.
+ELSEWHERE = {"An API key is required", "The API key is not known", "The API key has expired",
+             "Too many requests are waiting", "No execution became free in time",
              "The service cannot take requests right now", "Internal error",
              "The service ended before it had answered"}
 

@@ -11,10 +11,12 @@ static void test_refusals(void **state)
 		int status;
 	} rows[] = {
 		{REFUSAL_INVALID_REQUEST, "invalid_request", 400},
+		{REFUSAL_UNAUTHORIZED, "unauthorized", 401},
 		{REFUSAL_NOT_FOUND, "not_found", 404},
 		{REFUSAL_METHOD_NOT_ALLOWED, "method_not_allowed", 405},
 		{REFUSAL_PAYLOAD_TOO_LARGE, "payload_too_large", 413},
 		{REFUSAL_UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", 415},
+		{REFUSAL_RATE_LIMITED, "rate_limited", 429},
 		{REFUSAL_OVERLOADED, "overloaded", 503},
 		{REFUSAL_INTERNAL, "internal", 500},
 	};

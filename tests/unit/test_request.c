@@ -15,6 +15,7 @@
 #define BODY_ALLOWED "one JSON object (RFC 8259), UTF-8, no duplicate keys, depth at most 64"
 
 static struct config config;
+static struct request_rules rules;
 static struct request request;
 static struct request_refusal refusal;
 
@@ -22,6 +23,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	config_default(&config, "/bin/vivarium");
+	request_rules_init(&rules, &config);
 	return 0;
 }
 
@@ -39,7 +41,7 @@ static int parse(const char *body, size_t length)
 
 	request_reset(&request);
 	memset(&refusal, 0xA5, sizeof(refusal));
-	r = request_parse(copy, length, &config, 42, &request, &refusal);
+	r = request_parse(copy, length, &rules, 42, &request, &refusal);
 	free(copy);
 	return r;
 }
@@ -403,6 +405,7 @@ static void test_own_limits(void **state)
 	(void)state;
 	assert_int_equal(config_set(&config, "max_timeout=2.5", NULL), 0);
 	assert_int_equal(config_set(&config, "max_memory=100", NULL), 0);
+	request_rules_init(&rules, &config);
 	expect_valid("{\"script\":\"x\",\"timeout\":2.5,\"memory\":100}");
 	expect_refused(&(struct refused){TEXT("{\"timeout\":2.501}"),
 		"timeout must be a number of seconds from 0.01 to 2.5", "timeout",
@@ -413,6 +416,73 @@ static void test_own_limits(void **state)
 }
 
 #define REQUEST_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+/* A key's maxima lower the configuration's, and the defaults with them; they never raise them. */
+static void test_lowered(void **state)
+{
+	static const struct refused cases[] = {
+		{TEXT("{\"script\": \"x\", \"timeout\": 2.6}"),
+			"timeout must be a number of seconds from 0.01 to 2.5", "timeout",
+			"a number from 0.01 to 2.5", "2.6"},
+		{TEXT("{\"script\": \"x\", \"memory\": 65}"),
+			"memory must be an integer of MiB from 16 to 64", "memory",
+			"an integer from 16 to 64", "65"},
+	};
+
+	(void)state;
+	request_rules_lower(&rules, 400000, 4096);
+	expect_valid("{\"script\": \"x\", \"timeout\": 300, \"memory\": 2048}");
+	request_rules_lower(&rules, 0, 0);
+	expect_valid("{\"script\": \"x\", \"timeout\": 300, \"memory\": 2048}");
+	request_rules_lower(&rules, 2500, 64);
+	refuse_all(cases, COUNT(cases));
+	expect_valid("{\"script\": \"x\"}");
+	assert_int_equal(request.limits.timeout_ms, 2500);
+	assert_int_equal(request.limits.memory_mib, 64);
+}
+
+static void test_fields_that_are_not_allowed(void **state)
+{
+	static const char allowed[] = "script, timeout, args";
+	static const struct refused cases[] = {
+		{TEXT("{\"script\": \"x\", \"memory\": 64}"),
+			"memory is a field that clients may not set here", "memory", allowed, ""},
+		{TEXT("{\"memory\": null, \"script\": \"x\"}"),
+			"memory is a field that clients may not set here", "memory", allowed, ""},
+		{TEXT("{\"script\": \"x\", \"\\u0065ntry\": \"f\"}"),
+			"entry is a field that clients may not set here", "entry", allowed, ""},
+	};
+
+	(void)state;
+	assert_int_equal(request_rules_allow(&rules, " timeout,args\t", NULL), 0);
+	refuse_all(cases, COUNT(cases));
+	expect_valid("{\"script\": \"x\", \"timeout\": 1, \"args\": [1], \"other\": 1}");
+	assert_int_equal(request.unknown_fields, 1);
+	assert_int_equal(request_rules_allow(&rules, "", NULL), 0);
+	expect_valid("{\"script\": \"x\"}");
+	assert_int_equal(request_rules_allow(&rules, "all", NULL), 0);
+	expect_valid("{\"script\": \"x\", \"memory\": 64}");
+}
+
+static void test_names_of_fields(void **state)
+{
+	struct err err = {0};
+	char text[160];
+
+	(void)state;
+	assert_int_equal(request_rules_allow(&rules, "timeout timeot", &err), -EINVAL);
+	unit_assert_contains(err.text, "client_fields: no field is called \"timeot\"");
+	assert_int_equal(request_rules_allow(&rules, "ALL", NULL), -EINVAL);
+	rules.fields = UINT32_MAX;
+	request_rules_print(&rules, text, sizeof(text));
+	assert_true(strlen(text) < sizeof(text) - 1);
+	assert_int_equal(request_rules_allow(&rules, text, NULL), 0);
+	for (size_t i = 0; request_field_name(i); i++) {
+		assert_true(i < REQUEST_NO_FIELD);
+		assert_true(request_rules_has(&rules, i));
+		unit_assert_contains(text, request_field_name(i));
+	}
+}
 
 int main(void)
 {
@@ -434,6 +504,9 @@ int main(void)
 		REQUEST_TEST(test_script_bytes),
 		REQUEST_TEST(test_reset_starts_clean),
 		REQUEST_TEST(test_own_limits),
+		REQUEST_TEST(test_lowered),
+		REQUEST_TEST(test_fields_that_are_not_allowed),
+		REQUEST_TEST(test_names_of_fields),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include "sandbox/frame.h"
 
 static struct config config;
+static struct request_rules rules;
 static struct request request;
 static struct request_refusal refusal;
 
@@ -14,6 +15,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	config_default(&config, "/bin/vivarium");
+	request_rules_init(&rules, &config);
 	return 0;
 }
 
@@ -33,7 +35,7 @@ static int parse(const char *members)
 	copy = unit_copy(body, (size_t)n);
 	request_reset(&request);
 	memset(&refusal, 0xA5, sizeof(refusal));
-	r = request_parse(copy, (size_t)n, &config, 42, &request, &refusal);
+	r = request_parse(copy, (size_t)n, &rules, 42, &request, &refusal);
 	free(copy);
 	return r;
 }
@@ -128,7 +130,7 @@ static void test_sizes(void **state)
 		length = sizeof(head) - 1 + FILES_MAX_BYTES + extra;
 		memcpy(body + length, tail, sizeof(tail) - 1);
 		request_reset(&request);
-		assert_int_equal(request_parse(body, length + sizeof(tail) - 1, &config, 42,
+		assert_int_equal(request_parse(body, length + sizeof(tail) - 1, &rules, 42,
 					 &request, &refusal),
 			extra ? -EINVAL : 0);
 	}
