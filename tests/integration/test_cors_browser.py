@@ -5,17 +5,13 @@ has, over HTTP and over HTTPS; the page of the other origin is a frame in it and
 Each page posts what its script could read to the server it came from.
 """
 
-import http.server
 import json
 import os
-import queue
 import re
-import shutil
-import subprocess
-import threading
 
 import pytest
 
+from browser import Site, browse
 from certificates import Authority
 from conftest import TOP, Service
 from edge import Nginx, ask, request
@@ -88,38 +84,6 @@ main();
 </script>%(frame)s"""
 
 
-class Site:
-    """One origin, which serves a page and takes its report."""
-
-    def __init__(self):
-        self.reports = queue.Queue()
-        site = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200)
-                self.send_header("Content-Type", "text/html")
-                self.end_headers()
-                self.wfile.write(site.page.encode())
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(204)
-                self.end_headers()
-                site.reports.put(json.loads(body))
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.origin = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 def example():
     """The one of docs/http.md."""
     text = re.search(r"^```js\n(.*?)^```$", (TOP / "docs" / "http.md").read_text(), re.M | re.S)[1]
@@ -152,18 +116,6 @@ class Targets:
             each()
 
 
-def browse(url, profile):
-    command = shutil.which("chromium")
-    assert command, "deploy/packages.sh ensure test installs chromium"
-    flags = ["--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-             "--no-proxy-server", "--disable-background-networking", f"--user-data-dir={profile}",
-             "--ignore-certificate-errors"]
-    if os.geteuid() == 0:
-        flags.append("--no-sandbox")  # Chromium does not start as root with it
-    return subprocess.Popen([command, *flags, url], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     """What the pages of the allowed and of the other origin could read, by scheme and case."""
@@ -171,11 +123,12 @@ def reports(tmp_path_factory):
     allowed, other = Site(), Site()
     targets = {"http": Targets(allowed.origin, None), "https": Targets(allowed.origin, certificate)}
     for site, frame in ((other, ""), (allowed, f'<iframe src="{other.origin}/"></iframe>')):
-        site.page = PAGE % {
+        site.pages["/"] = ("text/html", PAGE % {
             "name": site.origin, "frame": frame, "example": example(),
             "cases": json.dumps({name: case[:2] for name, case in CASES.items()}),
-            "targets": json.dumps({scheme: each.bases for scheme, each in targets.items()})}
-    browser = browse(allowed.origin + "/", tmp_path_factory.mktemp("profile"))
+            "targets": json.dumps({scheme: each.bases for scheme, each in targets.items()})})
+    browser = browse(allowed.origin + "/", tmp_path_factory.mktemp("profile"),
+                     "--ignore-certificate-errors")
     try:
         yield {"allowed": allowed.reports.get(timeout=60), "other": other.reports.get(timeout=60)}
     finally:
