@@ -160,6 +160,18 @@ def libraries(service):
     return f"{len(data['installed_packages'])} packages installed"
 
 
+@check
+def metrics(service):
+    """GET /metrics: Prometheus' text, for those who may read it"""
+    response = service.client.request("GET", "/metrics")
+    if response.status == 404:
+        equal(json.loads(response.body)["cause"]["kind"], "not_found", "cause.kind")
+        return "not for this address"
+    equal(response.status, 200, "the status")
+    expect(response.headers["content-type"].startswith("text/plain"), "it is not text/plain")
+    expect(b"# TYPE vivarium_" in response.body, "there are no metrics")
+
+
 # --- Values and output ---------------------------------------------------------------------------
 
 
@@ -256,6 +268,20 @@ def stream(service):
             answer = event
     equal((text, answer and answer.result), ("one\ntwo\n", 3), "output and result")
     expect(time.monotonic() - begun - first > 0.3, "the output came with the end only")
+
+
+@check
+def mcp(service):
+    """POST /mcp: the tool run_python"""
+    def call(method, **parameters):
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        response, data = service.request("POST", "/mcp", json.dumps(body).encode())
+        equal(response.status, 200, "the status")
+        return data["result"]
+    tools = call("tools/list")["tools"]
+    equal([tool["name"] for tool in tools], ["run_python"], "the tools")
+    result = call("tools/call", name="run_python", arguments={"script": "6 * 7"})
+    equal((result["isError"], result["content"][0]["text"]), (False, "42"), "the tool's answer")
 
 
 @check
