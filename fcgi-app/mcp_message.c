@@ -28,15 +28,16 @@ static int fail(struct mcp_error *error, enum mcp_code code, const char *text)
 	return -EINVAL;
 }
 
-/* Decodes a value, if it is a string. Without memory it is a longer one: nobody knows it. */
+/* Decodes a value, if it is a string. Without memory, or with a NUL in it, nobody knows it. */
 static void take_name(struct mcp_name *name, const char *json, size_t length,
 	enum json_scan_type type)
 {
 	struct buffer text = {.cap = MCP_NAME_MAX_BYTES};
 
 	*name = (struct mcp_name){.is_there = type == JSON_SCAN_STRING};
-	if (name->is_there && length - 2 <= MCP_NAME_MAX_BYTES * JSON_IN_ESCAPE_MAX_BYTES &&
-		json_in_string(json, length, &text) == 0 && text.length)
+	if (name->is_there && (length - 2) / JSON_IN_ESCAPE_MAX_BYTES <= MCP_NAME_MAX_BYTES &&
+		json_in_string(json, length, &text) == 0 && text.length &&
+		!memchr(text.data, '\0', text.length))
 		memcpy(name->text, text.data, text.length);
 	buffer_free(&text);
 }

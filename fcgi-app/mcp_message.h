@@ -38,7 +38,7 @@ struct mcp_span {
 	size_t length;
 };
 
-/* A decoded string of up to MCP_NAME_MAX_BYTES, NUL-terminated; "" for one that is longer. */
+/* A decoded string of up to MCP_NAME_MAX_BYTES; "" for one that is longer or has a NUL in it. */
 struct mcp_name {
 	bool is_there; /* as a string */
 	char text[MCP_NAME_MAX_BYTES + 1];

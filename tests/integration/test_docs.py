@@ -4,7 +4,7 @@
   as a quote or a backslash asks for it. What follows up to the next command is what it prints.
   Commands of RUN are run, in a directory that the page's examples share; a block with any other
   command (sudo, make, systemctl, ...) is left alone.
-- A fenced block of ```python or ```js that imports the client is run as a program. What it prints is
+- A fenced block of ```python or ```js that imports the client (or mcp) is run as a program. What it prints is
   in comments behind the lines that print: print(answer.result)  # 42
 - Any other ```python block with a main() is a script for /execute, and must succeed.
 - "..." stands for anything. White space counts as one blank, or none beside a bracket; a number
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import BUILD, TOP
+from conftest import BUILD, PYPI, TOP
 
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 RUN = {"curl", "python3", "node", "printf", "echo", "cat", "base64"}
@@ -161,6 +161,8 @@ def said_in_comments(text, language):
 def run_client_program(block, instance, directory):
     name, command = {"python": ("example.py", "/usr/bin/python3"),
                      "js": ("example.mjs", "node")}[block.language]
+    if "from mcp import" in block.text:
+        command = PYPI / "bin" / "python"
     (directory / name).write_text(settle(block.text, instance))
     done = run_program([command, name], directory)
     assert done.returncode == 0, done.stderr
@@ -171,8 +173,8 @@ def kind_of(block):
     """What is to be done with a block: file, commands, program, script, or None for nothing."""
     if block.note in ("not run", "file"):
         return block.note if block.note == "file" else None
-    if block.language in ("python", "js") and re.search(r"\bvivarium\b.*\bimport\b|import .*vivarium",
-                                                       block.text):
+    if block.language in ("python", "js") and re.search(
+            r"\b(vivarium|mcp)\b.*\bimport\b|import .*vivarium", block.text):
         return "program"
     if block.language == "python" and "def main(" in block.text:
         return "script"

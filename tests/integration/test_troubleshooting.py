@@ -47,11 +47,11 @@ def seen(service):
 
 
 # They need a service with keys, or one that is full, restarts or fails: test_keys, test_nginx,
-# test_requests and tests/fault.
+# test_requests and tests/fault; or one that restricts imports: test_import_policy.
 ELSEWHERE = {"An API key is required", "The API key is not known", "The API key has expired",
              "Too many requests are waiting", "No execution became free in time",
              "The service cannot take requests right now", "Internal error",
-             "The service ended before it had answered"}
+             "The service ended before it had answered", "Script contains potentially dangerous code"}
 
 
 @pytest.mark.parametrize("message", [m for m in messages() if m not in ELSEWHERE])
@@ -64,6 +64,6 @@ def test_message(seen, message):
 def test_message_of_another_test(message):
     """It stands in the source, word for word, and on the page."""
     top = PAGE.parents[1]
-    files = [*top.glob("fcgi-app/*.c"), top / "nginx/vivarium.conf.in"]
+    files = [*top.glob("fcgi-app/*.c"), *top.glob("runner/*.py"), top / "nginx/vivarium.conf.in"]
     assert any(message in path.read_text() for path in files)
     assert message in messages()

@@ -116,6 +116,9 @@ static void test_names(void **state)
 		assert_string_equal(
 			message.method.text, length == MCP_NAME_MAX_BYTES ? name : "");
 	}
+	assert_int_equal(read_message("{\"jsonrpc\":\"2.0\",\"method\":\"ping\\u0000x\"}"), 0);
+	assert_true(message.method.is_there);
+	assert_string_equal(message.method.text, "");
 	assert_int_equal(read_message("{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"params\":{\"name\":5,"
 				      "\"arguments\":[],\"_meta\":[{\"name\":\"x\"}],"
 				      "\"protocolVersion\":\"\"}}"),
