@@ -224,7 +224,7 @@ static void *thread_main(void *argument)
 	buffer_free(&exchange.answer);
 	request_free(&exchange.request);
 	job_client_free(&exchange.client);
-	event_stream_reset(&exchange.stream, 0);
+	event_stream_reset(&exchange.stream);
 	atomic_fetch_sub(&group->all, 1);
 	return NULL;
 }

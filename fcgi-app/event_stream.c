@@ -25,15 +25,14 @@ static const char heartbeat[] = ": heartbeat\n\n";
 static void note_wants(struct event_stream *stream)
 {
 	stream->live.wants_room = stream->sent < stream->out.length ||
-				  stream->taken < stream->backlog.length ||
-				  stream->heartbeat_due;
+				  stream->taken < stream->backlog.length || stream->heartbeat_due;
 }
 
 /* --- live output --------------------------------------------------------------------------- */
 
 /* One that waits takes in what follows of the same stream: few frames are left, however small. */
-static bool extend_last(struct event_stream *stream, enum frame_type type, const char *text,
-	size_t length)
+static bool extend_last(
+	struct event_stream *stream, enum frame_type type, const char *text, size_t length)
 {
 	struct frame_header header;
 
@@ -231,11 +230,9 @@ static void join_lines(struct buffer *body)
 
 int event_stream_close(struct event_stream *stream, int status, struct buffer *body)
 {
-	const char *opening =
-		status == 200 ? "event: result\ndata: " : "event: error\ndata: ";
+	const char *opening = status == 200 ? "event: result\ndata: " : "event: error\ndata: ";
 	size_t left = stream->backlog.length - stream->taken + body->length;
-	uint64_t deadline_us =
-		clock_now_us() + END_US + left * UINT64_C(1000000) / END_BYTES_PER_S;
+	uint64_t deadline_us = clock_now_us() + END_US + left * UINT64_C(1000000) / END_BYTES_PER_S;
 	char closing[48];
 	int r = send_backlog(stream, deadline_us);
 
@@ -255,11 +252,9 @@ int event_stream_close(struct event_stream *stream, int status, struct buffer *b
 	return r;
 }
 
-void event_stream_reset(struct event_stream *stream, size_t keep_bytes)
+void event_stream_reset(struct event_stream *stream)
 {
-	struct buffer backlog = stream->backlog, out = stream->out;
-
-	buffer_reset(&backlog, keep_bytes);
-	buffer_reset(&out, keep_bytes);
-	*stream = (struct event_stream){.backlog = backlog, .out = out};
+	buffer_free(&stream->backlog);
+	buffer_free(&stream->out);
+	*stream = (struct event_stream){.is_open = false};
 }

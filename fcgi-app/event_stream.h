@@ -37,7 +37,7 @@ void event_stream_open(struct event_stream *stream, struct fcgi *fcgi, const cha
  */
 int event_stream_close(struct event_stream *stream, int status, struct buffer *body);
 
-/* Readies a used stream for the next request; keeps up to keep_bytes of each buffer. */
-void event_stream_reset(struct event_stream *stream, size_t keep_bytes);
+/* Readies a stream for the next request; gives all memory back. */
+void event_stream_reset(struct event_stream *stream);
 
 #endif

@@ -11,7 +11,7 @@ void exchange_forget(struct exchange *exchange)
 	request_reset(&exchange->request);
 	exchange->form = NULL;
 	job_client_reset(&exchange->client);
-	event_stream_reset(&exchange->stream, EXCHANGE_KEEP_BYTES);
+	event_stream_reset(&exchange->stream);
 }
 
 bool exchange_hold(struct exchange *exchange, size_t bytes)

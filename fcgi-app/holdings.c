@@ -8,8 +8,8 @@ enum {
 	/* stack, libfcgi's buffers, and four buffers that are kept up to 256 KiB each */
 	THREAD_KIB = 1536,
 	/* a result, two streams, each control character of which becomes six; files and figures in
-	 * base64; read, kept, written */
-	CELL_MIB = 224,
+	 * base64; read, kept, written; and what of a stream waits for its reader */
+	CELL_MIB = 232,
 };
 
 size_t holdings_of_body(size_t body_bytes)

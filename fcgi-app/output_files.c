@@ -53,8 +53,8 @@ struct writing {
 	size_t count, bytes;
 };
 
-/* Goes down to the directory of the file, which is made; *name: its last part. Or -errno. */
-static int open_parent(struct writing *writing, char **name)
+/* The directory of the file, which is made, or a negative errno. */
+static int open_parent(struct writing *writing)
 {
 	int at = fcntl(writing->directory, F_DUPFD_CLOEXEC, 0), next;
 	char *part = writing->path, *slash;
@@ -72,21 +72,20 @@ static int open_parent(struct writing *writing, char **name)
 		at = next;
 		part = slash + 1;
 	}
-	*name = part;
 	return at;
 }
 
 /* O_NONBLOCK: a FIFO that lies there must not make us wait for its other end. */
 static int open_file(struct writing *writing)
 {
-	char *name = NULL;
-	SCOPE_FD parent = open_parent(writing, &name);
+	const char *slash = strrchr(writing->path, '/');
+	SCOPE_FD parent = open_parent(writing);
 	SCOPE_FD fd = -1;
 	struct stat status;
 
 	if (parent < 0)
 		return parent;
-	fd = openat(parent, name,
+	fd = openat(parent, slash ? slash + 1 : writing->path,
 		O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
 	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
@@ -177,7 +176,7 @@ int output_files_start(struct output_files *files, const char *directory, struct
 	files->writer = fork();
 	if (!files->writer) {
 		close(pair[0]);
-		_exit(write_all(fd, pair[1]) < 0);
+		_exit(write_all(fd, pair[1]) < 0 ? 1 : 0);
 	}
 	r = files->writer < 0 ? err_set(err, errno, "fork") : 0;
 	close(pair[1]);

@@ -1,4 +1,4 @@
-"""POST /execute as a stream of events, read by a parser that takes nothing but what is documented."""
+"""POST /execute as a stream of events, read by a parser that takes only what is documented."""
 
 import http.client
 import importlib.util

@@ -81,7 +81,8 @@ static void test_anything(void **state)
 
 			text[length] = '\0';
 			if (length)
-				text[unit_random(&seed) % length] = "\",;q=\\0. \t\xff"[unit_random(&seed) % 11];
+				text[unit_random(&seed) % length] =
+					"\",;q=\\0. \t\xff"[unit_random(&seed) % 11];
 			accept_wants_events(text);
 			free(text);
 		}

@@ -24,8 +24,8 @@ struct scene {
 /* Begins a request (FastCGI 1.0, 8.), without parameters or a body. */
 static void send_request(int server)
 {
-	static const unsigned char records[] = {1, 1, 0, 1, 0, ROLE_BYTES, 0, 0, 0, 1, 0, 0, 0, 0, 0,
-		0, 1, 4, 0, 1, 0, 0, 0, 0, 1, 5, 0, 1, 0, 0, 0, 0};
+	static const unsigned char records[] = {1, 1, 0, 1, 0, ROLE_BYTES, 0, 0, 0, 1, 0, 0, 0, 0,
+		0, 0, 1, 4, 0, 1, 0, 0, 0, 0, 1, 5, 0, 1, 0, 0, 0, 0};
 
 	assert_int_equal(write(server, records, sizeof(records)), sizeof(records));
 }
@@ -57,7 +57,7 @@ static int tear_down(void **state)
 	struct scene *scene = *state;
 
 	close(scene->server);
-	event_stream_reset(&scene->stream, 0);
+	event_stream_reset(&scene->stream);
 	fcgi_finish(scene->fcgi);
 	fcgi_free(scene->fcgi);
 	buffer_free(&scene->came);
@@ -77,7 +77,8 @@ static void receive(struct scene *scene)
 	scene->ended = n == 0;
 	while (raw.length >= 8) {
 		const unsigned char *header = (const unsigned char *)raw.data;
-		size_t content = (size_t)header[4] << 8 | header[5], whole = 8 + content + header[6];
+		size_t content = (size_t)header[4] << 8 | header[5],
+		       whole = 8 + content + header[6];
 
 		if (raw.length < whole)
 			break;
@@ -243,8 +244,8 @@ static void test_too_much(void **state)
 	assert_int_equal(event_stream_close(&scene->stream, 200, &body), 0);
 	came = received(scene);
 	assert_null(strchr(came, 'y'));
-	assert_string_equal(came + strlen(came) - 45,
-		"event: result\ndata: {\"a\": 1, \"status\": 200}\n\n");
+	assert_string_equal(
+		came + strlen(came) - 45, "event: result\ndata: {\"a\": 1, \"status\": 200}\n\n");
 	buffer_free(&body);
 }
 
@@ -278,8 +279,9 @@ static void test_end(void **state)
 	print(scene, FRAME_LIVE_STDOUT, TEXT("last"));
 	assert_int_equal(buffer_append(&body, TEXT("{\"a\":\r\n\n[1,\n2]}")), 0);
 	assert_int_equal(event_stream_close(&scene->stream, 408, &body), 0);
-	assert_string_equal(received(scene), "event: stdout\ndata: \"last\"\n\n"
-					     "event: error\ndata: {\"a\":   [1, 2], \"status\": 408}\n\n");
+	assert_string_equal(received(scene),
+		"event: stdout\ndata: \"last\"\n\n"
+		"event: error\ndata: {\"a\":   [1, 2], \"status\": 408}\n\n");
 	buffer_free(&body);
 }
 

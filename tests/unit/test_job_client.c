@@ -76,8 +76,8 @@ static void answer(struct scene *scene, const char *json)
 static int run_with(struct scene *scene, struct job_live *live)
 {
 	scene->run = (struct answer_run){.request = &scene->request, .request_id = "id"};
-	return job_client_run(&scene->job, scene->lane, &scene->reader, scene->connection,
-		live, &scene->request, &scene->run);
+	return job_client_run(&scene->job, scene->lane, &scene->reader, scene->connection, live,
+		&scene->request, &scene->run);
 }
 
 static int run(struct scene *scene)
@@ -215,7 +215,8 @@ static void test_live_wakes(void **state)
 {
 	struct scene *scene = *state;
 
-	scene->live = (struct job_live){.context = scene, .take = take, .go_on = go_on, .wake_us = 1};
+	scene->live =
+		(struct job_live){.context = scene, .take = take, .go_on = go_on, .wake_us = 1};
 	assert_int_equal(run_with(scene, &scene->live), 0);
 	assert_int_equal(scene->waits, 4); /* and with the answer */
 	assert_int_equal(scene->rooms, 0);
