@@ -138,13 +138,21 @@ static void init_metrics(struct dispatcher *dispatcher)
 
 static void *thread_main(void *argument);
 
+/* Those that wait on a kept connection do not count, up to as many as memory is reckoned for. */
+static size_t most_threads(struct thread_group *group)
+{
+	size_t kept = atomic_load(&group->kept);
+
+	return group->most + (kept < group->most ? kept : group->most);
+}
+
 static int add_thread(struct thread_group *group)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
 	int r;
 
-	if (atomic_fetch_add(&group->all, 1) >= group->most + atomic_load(&group->kept)) {
+	if (atomic_fetch_add(&group->all, 1) >= most_threads(group)) {
 		atomic_fetch_sub(&group->all, 1);
 		return 0;
 	}

@@ -7,6 +7,14 @@
 #include <string.h>
 #include <sys/socket.h>
 
+enum {
+	/*
+	 * Longer than nginx keeps one that is idle. What is left then is a stream whose end is in
+	 * the socket, and whose reader does not take it.
+	 */
+	KEPT_MAX_MS = 90 * 1000,
+};
+
 struct fcgi {
 	FCGX_Request request;
 	bool is_read; /* the body, to its end */
@@ -42,7 +50,7 @@ bool fcgi_wait_kept(struct fcgi *fcgi)
 	if (fcgi->request.ipcFd < 0)
 		return false;
 	do
-		r = poll(&watched, 1, -1);
+		r = poll(&watched, 1, KEPT_MAX_MS);
 	while (r < 0 && errno == EINTR);
 	if (r > 0 && watched.revents == POLLIN)
 		return true;

@@ -20,7 +20,8 @@ void fcgi_free(struct fcgi *fcgi);
 
 /*
  * Waits on the connection of the request before, if the web server keeps it (FCGI_KEEP_CONN).
- * Returns whether the next request comes over it; false: there is none, or it was closed.
+ * Returns whether the next request comes over it; false: there is none, or it was closed, by us
+ * after 90 s.
  */
 bool fcgi_wait_kept(struct fcgi *fcgi);
 
