@@ -63,11 +63,11 @@ int rlimits_set_role(const struct rlimits_role *limits, struct err *err)
 int rlimits_set_job(const struct rlimits_job *limits, struct err *err)
 {
 	uint64_t memory = limits->memory_mib * MIB;
-	uint64_t stacks = (uint64_t)limits->processes * THREAD_STACK_MIB * MIB;
+	uint64_t room = ((uint64_t)limits->processes * THREAD_STACK_MIB + MAPPED_FILES_MIB) * MIB;
 	const struct row rows[] = {
 		{RLIMIT_CPU, limits->cpu_s, "RLIMIT_CPU"},
 		{RLIMIT_DATA, limits->data_bytes + memory, "RLIMIT_DATA"},
-		{RLIMIT_AS, limits->address_bytes + memory + stacks, "RLIMIT_AS"},
+		{RLIMIT_AS, limits->address_bytes + memory + room, "RLIMIT_AS"},
 	};
 
 	return set_all(rows, sizeof(rows) / sizeof(rows[0]), err);

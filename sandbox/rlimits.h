@@ -8,6 +8,8 @@
 
 enum {
 	THREAD_STACK_MIB = 2, /* what a thread of a script gets */
+	/* Room in the address space for shared objects: of TensorFlow and PyTorch 900 MiB at once. */
+	MAPPED_FILES_MIB = 1024,
 };
 
 struct rlimits_cell {

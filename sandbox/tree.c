@@ -1,6 +1,7 @@
 #include "sandbox/tree.h"
 
 #include "sandbox/scope.h"
+#include "sandbox/tree_objects.h"
 #include "sandbox/warden_call.h"
 
 #include <dirent.h>
@@ -32,6 +33,7 @@ static const struct bind {
 	{LIBRARIES, true}, /* shared objects */
 	{"/usr/share/zoneinfo", true},
 	{"/usr/share/matplotlib", false},
+	{"/usr/share/python3-plotly", false},
 	{"/usr/share/fonts", false},
 	{"/usr/share/ca-certificates", false},
 	{"/etc/ssl/certs", false},
@@ -50,6 +52,8 @@ static const struct link {
 	{"/etc/ssl/cert.pem", "/etc/ssl/certs/ca-certificates.crt"},
 	{"/dev/shm", "/tmp"},
 	{"/dev/fd", "/proc/self/fd"},
+	/* There is no procfs, but TensorFlow ends the process that cannot tell it who it is. */
+	{"/proc/self/exe", "/usr/bin/python3"},
 };
 
 static const struct file {
@@ -60,14 +64,20 @@ static const struct file {
 	{"/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"},
 	{"/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"},
 	{"/etc/timezone", "Etc/UTC\n"},
+	{"/proc/self/cmdline", "/usr/bin/python3"},
+	/* psutil, which joblib imports, complains at length where there is none */
+	{"/proc/stat", "cpu  0 0 0 0 0 0 0 0 0 0\n"},
 };
 
-/* Copied from the host where it has them: settings of libraries, not of the machine. */
-static const char *const copies[] = {"/etc/matplotlibrc", "/etc/mime.types"};
+/*
+ * Copied from the host where it has them: settings of libraries, and the processor's own account of
+ * itself (CPUID tells any program), without which PyTorch uses none of its vector instructions.
+ */
+static const char *const copies[] = {"/etc/matplotlibrc", "/etc/mime.types", "/proc/cpuinfo"};
 
 enum {
 	PATH_BYTES = 512,
-	COPY_MAX_BYTES = 256 * 1024,
+	COPY_MAX_BYTES = 1024 * 1024,
 	TMP_FILE_BYTES = 1024, /* of the kernel's, for a file of a tmpfs and its name */
 };
 
@@ -112,16 +122,18 @@ static int copy_file(const char *absolute, struct err *err)
 {
 	SCOPE_FREE char *text = malloc(COPY_MAX_BYTES);
 	SCOPE_FD fd = open(absolute, O_RDONLY | O_CLOEXEC);
-	ssize_t length;
+	size_t length = 0;
+	ssize_t n;
 
 	if (fd < 0)
 		return 0;
 	if (!text)
 		return err_set(err, ENOMEM, "copy %s", absolute);
-	length = read(fd, text, COPY_MAX_BYTES);
-	if (length < 0)
+	while ((n = read(fd, text + length, COPY_MAX_BYTES - length)) > 0)
+		length += (size_t)n;
+	if (n < 0)
 		return err_set(err, errno, "read %s", absolute);
-	return write_file(absolute, text, (size_t)length, err);
+	return write_file(absolute, text, length, err);
 }
 
 static int make_link(const char *absolute, const char *target, struct err *err)
@@ -235,6 +247,21 @@ static int add_binds(const char *python, struct err *err)
 	return r;
 }
 
+static int add_objects(struct err *err)
+{
+	struct tree_objects objects;
+	const struct tree_object *object;
+	size_t i;
+	int r = tree_objects_find(&objects, err);
+
+	for (i = 0; !r && i < objects.count; i++) {
+		object = &objects.object[i];
+		r = *object->target ? make_link(object->path, object->target, err)
+				    : bind_path(object->path, true, err);
+	}
+	return r;
+}
+
 static int add_own_files(struct err *err)
 {
 	size_t i;
@@ -311,6 +338,8 @@ int tree_enter(const char *python, struct err *err)
 	if (!r)
 		r = add_binds(python, err);
 	if (!r)
+		r = add_objects(err);
+	if (!r)
 		r = add_own_files(err);
 	return r < 0 ? r : pivot(err);
 }
@@ -332,12 +361,15 @@ enum {
 int tree_landlock(const char *python, const struct landlock_rule *further, size_t count,
 	struct err *err)
 {
-	struct landlock_rule rules[BINDS + COPIES + 1 + FURTHER_MAX];
+	struct landlock_rule rules[BINDS + COPIES + 1 + TREE_OBJECTS_MAX + FURTHER_MAX];
 	char paths[BINDS][PATH_BYTES];
+	struct tree_objects objects;
 	size_t used = 0, i;
+	int r = count > FURTHER_MAX ? err_set(err, E2BIG, "put Landlock rules together")
+				    : tree_objects_find(&objects, err);
 
-	if (count > FURTHER_MAX)
-		return err_set(err, E2BIG, "put Landlock rules together");
+	if (r < 0)
+		return r;
 	for (i = 0; i < BINDS; i++) {
 		fill_path(paths[i], &binds[i], python);
 		rules[used++] = (struct landlock_rule){.path = paths[i],
@@ -346,6 +378,8 @@ int tree_landlock(const char *python, const struct landlock_rule *further, size_
 	}
 	for (i = 0; i < COPIES; i++)
 		rules[used++] = (struct landlock_rule){.path = copies[i], .optional = true};
+	for (i = 0; i < objects.count; i++)
+		rules[used++] = (struct landlock_rule){.path = objects.object[i].path, .optional = true};
 	rules[used++] = (struct landlock_rule){.path = "/etc/ld.so.cache", .optional = true};
 	memcpy(rules + used, further, count * sizeof(*further));
 	return landlock_confine(rules, used + count, true, err);
