@@ -54,6 +54,8 @@ static const struct key {
 	KEY(seccomp_policy, KIND_PATH, "seccomp.policy", 0, 0),
 	KEY(dispatcher_policy, KIND_PATH, "dispatcher.policy", 0, 0),
 	KEY(worker_policy, KIND_PATH, "worker.policy", 0, 0),
+	KEY(python_venv, KIND_PATH, "", 0, 0),
+	KEY(library_catalogue, KIND_PATH, "libraries.json", 0, 0),
 	KEY(library_sets, KIND_TEXT,
 		"base numpy:base:numpy pandas:numpy:pandas scipy:numpy:scipy,scipy.stats,"
 		"scipy.optimize,scipy.integrate,scipy.linalg matplotlib:numpy:matplotlib.pyplot",

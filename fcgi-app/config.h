@@ -26,6 +26,8 @@ struct config {
 	char library_sets[CONFIG_TEXT_BYTES];
 	char key_file[CONFIG_TEXT_BYTES]; /* "": no keys */
 	char client_fields[CONFIG_TEXT_BYTES]; /* "all", or names of fields */
+	char library_catalogue[CONFIG_TEXT_BYTES];
+	char python_venv[CONFIG_TEXT_BYTES]; /* "": none */
 	char cgroup[CONFIG_TEXT_BYTES]; /* "auto", "required" or "off" */
 	char import_denylist[CONFIG_TEXT_BYTES]; /* names of modules separated by blanks */
 	char import_allowlist[CONFIG_TEXT_BYTES];

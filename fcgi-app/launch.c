@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -98,6 +99,22 @@ static int open_file(const char *path, int flags, int *fd, struct err *err)
 	return *fd < 0 ? err_set(err, errno, "open %s", path) : 0;
 }
 
+/* Templates look it up by its name, below another working directory. */
+static int find_venv(struct master_setup *setup, struct err *err)
+{
+	const char *path = setup->config->python_venv;
+	SCOPE_FREE char *real = *path ? realpath(path, NULL) : NULL;
+
+	if (!*path)
+		return 0;
+	if (!real)
+		return err_set(err, errno, "python_venv %s", path);
+	if (strlen(real) >= sizeof(setup->venv))
+		return err_set(err, ENAMETOOLONG, "python_venv %s", path);
+	memcpy(setup->venv, real, strlen(real) + 1);
+	return 0;
+}
+
 static int open_files(struct master_setup *setup, struct err *err)
 {
 	const struct config *config = setup->config;
@@ -111,7 +128,7 @@ static int open_files(struct master_setup *setup, struct err *err)
 		r = open_file(config->worker_policy, O_RDONLY, &setup->worker_policy, err);
 	if (!r)
 		r = open_file(config->harness_dir, O_RDONLY | O_DIRECTORY, &setup->harness, err);
-	return r;
+	return r < 0 ? r : find_venv(setup, err);
 }
 
 /* Threads of the dispatcher need two descriptors each, an execution's channel number 1000. */

@@ -7,7 +7,7 @@
 /*
  * Opens what the master needs, enters the service's user, mount and PID namespace, and runs
  * master_main in it as process 1; then only passes signals on and waits. setup's arrangement,
- * program, policies, harness and cgroup are filled in. Returns the exit code.
+ * program, policies, harness, venv and cgroup are filled in. Returns the exit code.
  */
 int launch(struct master_setup *setup, struct err *err);
 

@@ -18,6 +18,7 @@ struct master_setup {
 	int program; /* the template's program (O_PATH) */
 	int policy, harness; /* file and directory, opened by whoever could read them */
 	int dispatcher_policy, worker_policy; /* files, likewise */
+	char venv[CONFIG_TEXT_BYTES]; /* python_venv, absolute; "": none */
 	int execute_listener, control_listener; /* -1: none */
 	struct key_source keys; /* the master's from then on */
 	int ready; /* gets a newline when the service serves, then is closed; -1: none */

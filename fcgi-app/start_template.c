@@ -11,7 +11,7 @@
 
 enum {
 	HIGH_FD = 64, /* above every number that the template's descriptors get */
-	SETS_AT = 5, /* in the arguments */
+	SETS_AT = 6, /* in the arguments */
 };
 
 struct template_context {
@@ -29,7 +29,7 @@ static void exec_template(const void *context, int control)
 	char arrangement[ARRANGEMENT_TEXT_BYTES];
 	const char *arguments[SETS_AT + WORKER_SETS_MAX + 1] = {"vivarium-template", arrangement,
 		template->in_turn ? "in-turn" : "at-once", setup->config->import_denylist,
-		setup->config->import_allowlist};
+		setup->config->import_allowlist, setup->venv};
 	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
 	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
 	/* symbols bound once, before all forks, and not by every execution; scripts do not see it

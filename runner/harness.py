@@ -41,13 +41,23 @@ def prepare():
     site.setquit()
     site.setcopyright()
     site.sethelper()
-    sys.path.append(PACKAGES)
+    _add_packages()
     sys.path.append(os.environ["TMPDIR"])
     sys.argv = [SCRIPT_FILE]
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
     signal.signal(_vivarium.TRACE_SIGNAL, _on_trace_signal)
     sys.meta_path.insert(0, _TrackerFinder)
+
+
+def _add_packages():
+    """As `bin/python` of the virtual environment would, but no .pth file is read."""
+    if _vivarium.VENV:
+        sys.prefix = sys.exec_prefix = _vivarium.VENV
+        version = "python%d.%d" % sys.version_info[:2]
+        sys.path.append(f"{_vivarium.VENV}/lib/{version}/site-packages")
+    if _vivarium.SYSTEM_PACKAGES:
+        sys.path.append(PACKAGES)
 
 
 def import_modules(names):

@@ -19,6 +19,8 @@
 
 static PyObject *harness_module;
 static const char *directory = "/tmp";
+static const char *venv; /* NULL: none */
+static bool has_system_packages = true;
 static int channel_fd = -1;
 static void *memory_reserve; /* given back when a script ran out of memory, to say so */
 
@@ -237,6 +239,10 @@ static PyObject *make_module(void)
 	}
 	if (module && PyModule_AddIntConstant(module, "TRACE_SIGNAL", SIGRTMAX) < 0)
 		Py_CLEAR(module);
+	if (module && PyModule_AddStringConstant(module, "VENV", venv ? venv : "") < 0)
+		Py_CLEAR(module);
+	if (module && PyModule_AddIntConstant(module, "SYSTEM_PACKAGES", has_system_packages) < 0)
+		Py_CLEAR(module);
 	return module;
 }
 
@@ -273,6 +279,12 @@ void python_set_directory(const char *path)
 const char *python_directory(void)
 {
 	return directory;
+}
+
+void python_set_venv(const char *path, bool has_system)
+{
+	venv = path;
+	has_system_packages = has_system;
 }
 
 static void set_environment(void)

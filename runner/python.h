@@ -5,6 +5,7 @@
 #include "sandbox/buffer.h"
 #include "sandbox/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,6 +21,12 @@ void python_set_directory(const char *path);
 
 /* The directory that was told. */
 const char *python_directory(void);
+
+/*
+ * The virtual environment at path, whose packages come first; the text stays the caller's, likewise.
+ * has_system: the system's packages come behind them. Call before python_start, or not at all.
+ */
+void python_set_venv(const char *path, bool has_system);
 
 /*
  * Starts the interpreter, isolated from environment and user. Sets the environment variables

@@ -20,6 +20,7 @@
 #include "runner/python.h"
 #include "runner/scout.h"
 #include "runner/self_check.h"
+#include "runner/venv.h"
 #include "runner/warden.h"
 #include "sandbox/cell_message.h"
 #include "sandbox/clock.h"
@@ -48,7 +49,7 @@
 enum {
 	SETS_MAX = 16,
 	POLICY_MAX_BYTES = 1 << 20,
-	SETS_AT = 5, /* in the arguments */
+	SETS_AT = 6, /* in the arguments */
 };
 
 /* One library set, as the command line has it: "NAME:PARENT:MODULE,MODULE". */
@@ -68,6 +69,7 @@ struct template {
 	uint64_t started_us;
 	struct arrangement arrangement;
 	char work[ARRANGEMENT_PATH_BYTES + 16]; /* where libraries may write while they load */
+	char *venv; /* of the host, from the command line; "": none */
 	bool in_turn; /* sets warm up one after the other: others need the processors */
 	int turn; /* open as long as it is this process's turn; -1: none */
 	struct warden_setup warden;
@@ -177,7 +179,7 @@ static int enter_tree(const struct template *template, struct err *err)
 		arrangement, CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS, err);
 	if (r < 0 || !LAYER_HAS(arrangement->layers, LAYER_MOUNT))
 		return r;
-	r = tree_enter(python_name(), err);
+	r = tree_enter(python_name(), template->venv, err);
 	return r < 0 ? r : tree_tmp_replace(&tmp, err);
 }
 
@@ -185,11 +187,13 @@ static int enter_tree(const struct template *template, struct err *err)
 static int confine_to_tree(const struct template *template, struct err *err)
 {
 	const struct landlock_rule own[] = {{.path = template->arrangement.work, .writable = true},
-		{.fd = TEMPLATE_FD_PROC, .writable = true}, {.fd = TEMPLATE_FD_HARNESS}};
+		{.fd = TEMPLATE_FD_PROC, .writable = true}, {.fd = TEMPLATE_FD_HARNESS},
+		{.path = template->venv}};
+	size_t count = sizeof(own) / sizeof(own[0]) - !*template->venv;
 
 	if (!LAYER_HAS(template->arrangement.layers, LAYER_LANDLOCK))
 		return 0;
-	return tree_landlock(python_name(), own, sizeof(own) / sizeof(own[0]), err);
+	return tree_landlock(python_name(), own, count, err);
 }
 
 /* The kernel takes executions first when memory ends; they inherit this. */
@@ -483,9 +487,31 @@ static void choose_work(struct template *template)
 	python_set_directory(template->work);
 }
 
+/* The host's name for the virtual environment is nothing that scripts need to find. */
+static int choose_venv(struct template *template, struct err *err)
+{
+	bool has_system;
+	int r = *template->venv ? venv_check(template->venv, &has_system, err) : 0;
+
+	template->warden.venv = template->venv;
+	if (r < 0 || !*template->venv)
+		return r;
+	python_set_venv(LAYER_HAS(template->arrangement.layers, LAYER_MOUNT) ? TREE_VENV
+									     : template->venv,
+		has_system);
+	return 0;
+}
+
+static void forget_venv(struct template *template)
+{
+	if (LAYER_HAS(template->arrangement.layers, LAYER_MOUNT))
+		explicit_bzero(template->venv, strlen(template->venv));
+}
+
 /*
- * vivarium-template ARRANGEMENT at-once|in-turn DENIED ALLOWED SET... ; started by the master, by
- * nobody else. DENIED and ALLOWED: import_denylist and import_allowlist of the configuration.
+ * vivarium-template ARRANGEMENT at-once|in-turn DENIED ALLOWED VENV SET... ; started by the
+ * master, by nobody else. DENIED and ALLOWED: import_denylist and import_allowlist of the
+ * configuration; VENV: python_venv.
  */
 int main(int argc, char **argv)
 {
@@ -502,7 +528,11 @@ int main(int argc, char **argv)
 	choose_work(&template);
 	template.in_turn = strcmp(argv[2], "in-turn") == 0;
 	read_sets(&template, argc - SETS_AT, argv + SETS_AT);
-	r = set_up(&template, &err);
+	template.venv = argv[5];
+	r = choose_venv(&template, &err);
+	if (!r)
+		r = set_up(&template, &err);
+	forget_venv(&template);
 	if (!r)
 		r = start_interpreter(&err);
 	if (!r)

@@ -13,6 +13,7 @@
 /* What every warden of a template inherits. */
 struct warden_setup {
 	const struct arrangement *arrangement;
+	const char *venv; /* where there are no mounts: the virtual environment; "": none */
 	struct seccomp_program policy, closing;
 	struct seccomp_program exposed; /* empty where nobody is */
 	uint64_t data_bytes, address_bytes; /* of the warm interpreter: job limits come on top */

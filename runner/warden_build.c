@@ -149,9 +149,11 @@ static int make_room(struct warden *warden, struct err *err)
 
 static int confine_to_tree(struct warden *warden, struct err *err)
 {
-	const struct landlock_rule own = {.path = warden->work_path, .writable = true};
+	const char *venv = warden->setup->venv;
+	const struct landlock_rule own[] = {
+		{.path = warden->work_path, .writable = true}, {.path = venv}};
 
-	return tree_landlock(python_name(), &own, 1, err);
+	return tree_landlock(python_name(), own, *venv ? 2 : 1, err);
 }
 
 /* Orphans of a script come to process 1 of its namespace; without one they are asked to. */

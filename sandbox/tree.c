@@ -193,21 +193,17 @@ static int make_mount_point(const char *absolute, bool directory, struct err *er
 }
 
 /*
- * The copy of a mount is made read-only before it is attached: there is no moment at which it
+ * Attaches a copy of a mount, which is made read-only before that: there is no moment at which it
  * could be written (mount_setattr(2), open_tree(2); Linux 5.12).
  */
-static int bind_path(const char *absolute, bool required, struct err *err)
+static int attach(int tree, const char *absolute, struct err *err)
 {
 	struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID};
 	char path[PATH_BYTES];
 	struct stat status;
-	SCOPE_FD tree = -1;
 	int r;
 
-	tree = open_tree(AT_FDCWD, absolute, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-	if (tree < 0 && errno == ENOENT && !required)
-		return 0;
-	if (tree < 0 || fstat(tree, &status) < 0)
+	if (fstat(tree, &status) < 0)
 		return err_set(err, errno, "bind %s", absolute);
 	if (!S_ISCHR(status.st_mode))
 		attributes.attr_set |= MOUNT_ATTR_NODEV;
@@ -222,6 +218,20 @@ static int bind_path(const char *absolute, bool required, struct err *err)
 	if (move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_set(err, errno, "attach %s", absolute);
 	return 0;
+}
+
+static int copy_mount(const char *absolute)
+{
+	return open_tree(AT_FDCWD, absolute, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+}
+
+static int bind_path(const char *absolute, bool required, struct err *err)
+{
+	SCOPE_FD tree = copy_mount(absolute);
+
+	if (tree < 0 && errno == ENOENT && !required)
+		return 0;
+	return tree < 0 ? err_set(err, errno, "bind %s", absolute) : attach(tree, absolute, err);
 }
 
 /* The path of a row, with the interpreter's name in it. */
@@ -331,14 +341,18 @@ static int pivot(struct err *err)
 	return 0;
 }
 
-int tree_enter(const char *python, struct err *err)
+/* The stage hides what lies in /tmp, where a virtual environment may well be: that comes first. */
+int tree_enter(const char *python, const char *venv, struct err *err)
 {
-	int r = stage_root(err);
+	SCOPE_FD packages = *venv ? copy_mount(venv) : -1;
+	int r = *venv && packages < 0 ? err_set(err, errno, "bind python_venv") : stage_root(err);
 
 	if (!r)
 		r = add_binds(python, err);
 	if (!r)
 		r = add_objects(err);
+	if (!r && packages >= 0)
+		r = attach(packages, TREE_VENV, err);
 	if (!r)
 		r = add_own_files(err);
 	return r < 0 ? r : pivot(err);

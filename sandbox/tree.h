@@ -9,14 +9,17 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+/* Where the tree has the operator's virtual environment. */
+#define TREE_VENV "/venv"
+
 /*
  * Makes the tree that Python scripts need and nothing else of the host (interpreter library,
  * shared objects, time zones, fonts, certificates, a made-up /etc, five devices), makes it the
  * root of the calling process's own mount namespace by pivot_root(2), read-only, and lets the old
- * root go. python: for example "python3.11". Needs CAP_SYS_ADMIN over the mount namespace.
- * Returns 0 or a negative errno; then the process must not go on.
+ * root go. python: for example "python3.11". venv: an absolute path that is to be seen as
+ * TREE_VENV; "": none. Needs CAP_SYS_ADMIN over the mount namespace. Returns 0 or a negative errno; then the process must not go on.
  */
-int tree_enter(const char *python, struct err *err);
+int tree_enter(const char *python, const char *venv, struct err *err);
 
 /* Pivots into an empty, read-only root: for processes that open nothing. Same conditions. */
 int tree_enter_empty(struct err *err);
