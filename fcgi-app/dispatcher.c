@@ -62,6 +62,7 @@ static const struct route {
 	{"/live", "GET", "GET, HEAD, OPTIONS", pages_handle_live, false},
 	{"/openapi.json", "GET", "GET, HEAD, OPTIONS", pages_handle_openapi, false},
 	{"/metrics", "GET", "GET, HEAD, OPTIONS", pages_handle_metrics, false},
+	{"/libraries", "GET", "GET, HEAD, OPTIONS", libraries_handle, false},
 };
 
 enum {
@@ -383,6 +384,7 @@ static int start(struct service *service, const struct front_setup *setup, struc
 		return err_set(err, errno, "draw a hash seed");
 	service->dispatcher.setup = setup;
 	mcp_calls_init(&service->dispatcher.calls);
+	library_list_init(&service->dispatcher.libraries);
 	init_metrics(&service->dispatcher);
 	service->dispatcher.holdings.most_bytes = setup->config->request_memory_mib << 20;
 	service->dispatcher.pool = pool_new(

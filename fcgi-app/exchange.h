@@ -9,6 +9,7 @@
 #include "fcgi-app/front.h"
 #include "fcgi-app/holdings.h"
 #include "fcgi-app/job_client.h"
+#include "fcgi-app/libraries.h"
 #include "fcgi-app/mcp_calls.h"
 #include "fcgi-app/metrics.h"
 #include "fcgi-app/pool.h"
@@ -27,6 +28,7 @@ struct dispatcher {
 	struct pool *pool;
 	struct keys *keys; /* NULL: anybody may come in */
 	struct holdings holdings; /* of requests at hand */
+	struct library_list libraries;
 	atomic_bool draining;
 	atomic_size_t parked_hits, parked_misses; /* jobs that found a waiting execution, or did not */
 	atomic_uint layers; /* LAYER_BITs in force, as the cells report them */
@@ -103,6 +105,7 @@ void pages_handle_root(struct exchange *exchange); /* GET / */
 void pages_handle_health(struct exchange *exchange); /* GET /health */
 void pages_handle_live(struct exchange *exchange); /* GET /live */
 void pages_handle_openapi(struct exchange *exchange); /* GET /openapi.json */
+void libraries_handle(struct exchange *exchange); /* GET /libraries */
 void pages_handle_metrics(struct exchange *exchange); /* GET /metrics */
 
 #endif

@@ -6,6 +6,7 @@
 #define VIVARIUM_FRONT_H
 
 #include "fcgi-app/config.h"
+#include "fcgi-app/libraries.h"
 #include "fcgi-app/library_sets.h"
 #include "fcgi-app/request_rules.h"
 #include "sandbox/arrangement.h"
@@ -29,6 +30,7 @@ struct front_setup {
 	const struct buffer *openapi; /* what GET /openapi.json answers; the dispatcher's */
 	int keys; /* table of the API keys (key_list_seal), closed once it is read; -1: no key file */
 	uint32_t key_count; /* in it */
+	const struct library_source *libraries; /* of the dispatcher; NULL otherwise */
 	const void *job; /* what a front other than the dispatcher is given; its own to know */
 };
 

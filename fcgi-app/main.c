@@ -1,4 +1,5 @@
 /* The command `vivarium`: which of its faces is asked for, and the configuration for it. */
+#include "fcgi-app/catalogue.h"
 #include "fcgi-app/check_command.h"
 #include "fcgi-app/config.h"
 #include "fcgi-app/key_command.h"
@@ -294,6 +295,7 @@ static int serve(int argc, char **argv)
 {
 	struct options options = {.ready = -1};
 	struct request_rules rules;
+	struct library_source libraries = {0};
 	struct library_sets sets;
 	struct buffer openapi = {0};
 	struct err err = {0};
@@ -301,6 +303,7 @@ static int serve(int argc, char **argv)
 		.rules = &rules,
 		.sets = &sets,
 		.openapi = &openapi,
+		.libraries = &libraries,
 		.front_name = "dispatcher",
 		.front = dispatcher_main,
 		.feed = -1,
@@ -327,11 +330,14 @@ static int serve(int argc, char **argv)
 	if (!r)
 		r = openapi_make(&options.config, &openapi, &err);
 	if (!r)
+		r = library_source_load(&options.config, &libraries, &err);
+	if (!r)
 		r = launch_listen(&options.config, &setup.execute_listener,
 			&setup.control_listener, &err);
 	if (!r)
 		r = launch(&setup, &err);
 	buffer_free(&openapi);
+	library_source_free(&libraries);
 	if (r < 0) {
 		log_error("launcher", "%s", err.text);
 		return 1;
@@ -539,6 +545,20 @@ static int check_keys(const char *path, struct err *err)
 	return r == -EACCES ? 0 : r;
 }
 
+/* A catalogue that is not there is for whoever starts with it to be told, as with the policy. */
+static int check_catalogue(const char *path, struct err *err)
+{
+	struct buffer text = {0};
+	int r = text_file_read(path, CATALOGUE_MAX_BYTES, &text, err);
+
+	if (r == -ENOENT)
+		return 0;
+	if (!r)
+		r = catalogue_check(text.data, text.length, path, err);
+	buffer_free(&text);
+	return r;
+}
+
 static int check_config(int argc, char **argv)
 {
 	struct options options = {.ready = -1};
@@ -552,7 +572,8 @@ static int check_config(int argc, char **argv)
 	if (library_sets_parse(options.config.library_sets, &sets, &err) < 0 ||
 		make_rules(&options.config, &rules, &err) < 0 ||
 		check_policy(options.config.seccomp_policy, &err) < 0 ||
-		check_keys(options.config.key_file, &err) < 0)
+		check_keys(options.config.key_file, &err) < 0 ||
+		check_catalogue(options.config.library_catalogue, &err) < 0)
 		return complain(argv[0], err.text);
 	config_print(&options.config, stdout);
 	return 0;

@@ -25,6 +25,7 @@ struct master_setup {
 	const char *front_name;
 	int (*front)(const struct front_setup *); /* what stands at the other end of the lanes */
 	const struct buffer *openapi; /* for the dispatcher */
+	const struct library_source *libraries; /* likewise */
 	const void *job; /* for a front other than the dispatcher */
 	int feed; /* a descriptor that such a front keeps; -1: none */
 	int failure_code; /* exit code for a service that could not do its work */

@@ -106,7 +106,7 @@ void pages_handle_openapi(struct exchange *exchange)
 void pages_handle_root(struct exchange *exchange)
 {
 	static const char *const endpoints[] = {"POST /execute", "POST /mcp", "GET /", "GET /health",
-		"GET /live", "GET /openapi.json", "GET /metrics"};
+		"GET /live", "GET /libraries", "GET /openapi.json", "GET /metrics"};
 	struct json_out out = {.buffer = &exchange->answer};
 	size_t i;
 

@@ -21,6 +21,7 @@ static void run_front(const void *context, int control)
 		.openapi = setup->openapi,
 		.keys = base->keys.table,
 		.key_count = base->keys.count,
+		.libraries = setup->libraries,
 		.job = setup->job};
 	const int keep[] = {control, base->proc, setup->dispatcher_policy, setup->execute_listener,
 		setup->control_listener, setup->feed, base->keys.table};

@@ -120,6 +120,15 @@ def restrict_imports(denied, allowed):
     _import_policy = policy_of(denied, allowed)
 
 
+def allows_import(statement):
+    """Whether a script may have it, as far as those lists are concerned."""
+    try:
+        _compile(statement, "main", policy=_import_policy)
+    except BlockedImport:
+        return False
+    return True
+
+
 def settle():
     """The template is complete: from here on only forks follow."""
     global _template_handlers, _numpy_state
@@ -277,7 +286,8 @@ def run(source, entry, flags, given):
     """
     outputs = given and given.get("outputs")
     try:
-        outcome = execute(source.decode(), entry, flags, given, _import_policy)
+        policy = None if flags & _vivarium.FLAG_OWN else _import_policy
+        outcome = execute(source.decode(), entry, flags, given, policy)
     except MemoryError:  # once more, while the first failure was put into words
         outcome = Outcome(_vivarium.EXCEPTION, error="MemoryError", type_name="MemoryError")
     if outcome.kind is not None:

@@ -226,6 +226,7 @@ static const struct number {
 	{"FLAG_FIGURES", JOB_FIGURES},
 	{"FLAG_RICH", JOB_RICH},
 	{"FLAG_ENTRY_IF_DEFINED", JOB_ENTRY_IF_DEFINED},
+	{"FLAG_OWN", JOB_OWN},
 };
 
 static PyObject *make_module(void)

@@ -63,6 +63,7 @@ enum job_flag {
 	JOB_RICH = 2, /* the value may be what JSON has no form for */
 	JOB_LIVE = 4, /* what it prints is wanted while it runs; up to STREAM_MAX_BYTES a stream */
 	JOB_ENTRY_IF_DEFINED = 8, /* a script that does not define its entry runs as __main__ */
+	JOB_OWN = 16, /* a script of the service's own, for which the operator's import lists do not hold */
 };
 
 /* Payload of FRAME_FIGURE. */

@@ -377,13 +377,19 @@ int tree_landlock(const char *python, const struct landlock_rule *further, size_
 {
 	struct landlock_rule rules[BINDS + COPIES + 1 + TREE_OBJECTS_MAX + FURTHER_MAX];
 	char paths[BINDS][PATH_BYTES];
-	struct tree_objects objects;
+	/* looked for once: under the rules nobody can look again */
+	static struct tree_objects objects;
+	static bool have_objects;
 	size_t used = 0, i;
-	int r = count > FURTHER_MAX ? err_set(err, E2BIG, "put Landlock rules together")
-				    : tree_objects_find(&objects, err);
+	int r = 0;
 
+	if (count > FURTHER_MAX)
+		return err_set(err, E2BIG, "put Landlock rules together");
+	if (!have_objects)
+		r = tree_objects_find(&objects, err);
 	if (r < 0)
 		return r;
+	have_objects = true;
 	for (i = 0; i < BINDS; i++) {
 		fill_path(paths[i], &binds[i], python);
 		rules[used++] = (struct landlock_rule){.path = paths[i],

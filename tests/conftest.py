@@ -50,6 +50,8 @@ class Service:
     check = None  # what all answers of request() are shown to: method, path, answer
     tls = None  # a certificate of tests/integration/certificates.py, to speak HTTPS with
 
+    tls = None  # also of services that others start
+
     def __init__(self, tls=None, **settings):
         if tls:
             self.tls = tls

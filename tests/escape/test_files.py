@@ -16,7 +16,7 @@ FOREIGN = ["PermissionError", "EACCES"]
 
 @pytest.mark.parametrize("path", [
     "/etc/shadow", "/etc/machine-id", "/etc/hostname", "/etc/resolv.conf", "/etc/ssh", "/root",
-    "/home", "/proc", "/proc/self/mem", "/proc/self/environ", "/proc/1/root", "/sys", "/run",
+    "/home", "/proc/1", "/proc/self/mem", "/proc/self/environ", "/proc/1/root", "/sys", "/run",
     "/var", "/boot", "/bin/sh", "/usr/bin", "/usr/bin/python3", "/usr/sbin", "/opt", "/srv",
     "/mnt", "/dev/mem", "/dev/kmsg", "/dev/fuse", "/dev/tty", "/dev/ptmx", "/dev/pts", "/dev/sda",
     "/dev/vda", "/dev/userfaultfd", "/dev/kvm", "/dev/net/tun", "/etc/nginx", "/usr/local"])
@@ -28,6 +28,19 @@ def main():
             ({path!r}, "/tmp/../../.." + {path!r}, "/usr/lib/../.." + {path!r})
             ] + [attempt(os.stat, {path!r})]
 """) == [GONE] * 4
+
+
+def test_what_stands_for_proc_is_made_up(attack):
+    """Four files that libraries do not load without, none of which knows a process or this run."""
+    assert attack("""
+def main():
+    names = sorted(os.path.join(where, name) for where, _, files in os.walk("/proc")
+                   for name in files)
+    return [names, os.readlink("/proc/self/exe"), open("/proc/self/cmdline").read(),
+            open("/proc/stat").read(), os.stat("/proc").st_dev == os.stat("/").st_dev,
+            attempt(open, "/proc/stat", "w")]
+""") == [["/proc/cpuinfo", "/proc/self/cmdline", "/proc/self/exe", "/proc/stat"],
+         "/usr/bin/python3", "/usr/bin/python3", "cpu  0 0 0 0 0 0 0 0 0 0\n", True, READ_ONLY]
 
 
 def test_a_file_next_to_the_service_is_out_of_reach(service, attack, tmp_path):
@@ -69,8 +82,8 @@ def main():
             "shm": os.readlink("/dev/shm"), "tmp": os.listdir("/tmp"), "odd": odd,
             "devices": devices}
 """, timeout=60)
-    assert seen["root"] == ["dev", "etc", "lib", "tmp", "usr"] or \
-        seen["root"] == ["dev", "etc", "lib", "lib64", "tmp", "usr"]
+    assert seen["root"] == ["dev", "etc", "lib", "proc", "tmp", "usr"] or \
+        seen["root"] == ["dev", "etc", "lib", "lib64", "proc", "tmp", "usr"]
     assert seen["dev"] == ["fd", "full", "null", "random", "shm", "urandom", "zero"]
     assert seen["devices"] == {"/dev/full": [1, 7], "/dev/null": [1, 3], "/dev/random": [1, 8],
                                "/dev/urandom": [1, 9], "/dev/zero": [1, 5]}
@@ -165,7 +178,7 @@ def main():
     same = os.fstat(up)[:3] == os.fstat(fd)[:3]
     return [same, os.getcwd(), sorted(set(os.listdir(up)) - {"lib64"}),
             call("linkat", 0, b"", -100, b"/tmp/stolen", 0x1000)]
-""") == [True, "/", ["dev", "etc", "lib", "tmp", "usr"], "ENOENT"]
+""") == [True, "/", ["dev", "etc", "lib", "proc", "tmp", "usr"], "ENOENT"]
 
 
 def test_tmp_is_bounded_in_bytes(make_service):

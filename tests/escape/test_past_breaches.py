@@ -252,7 +252,7 @@ def test_code_that_is_only_checked_runs(service):
 
 
 def test_the_program_overwritten_through_proc(service, attack):
-    """There is no /proc, and no way to the program that the script is a fork of."""
+    """There is no procfs, and no way to the program that the script is a fork of."""
     programs = [BUILD / "vivarium", BUILD / "vivarium-template"]
     before = [fingerprint(path) for path in programs]
     assert attack(f"""

@@ -6,6 +6,7 @@ mounts refused, a masked /proc, as root and as an ordinary user.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 from conftest import Service, free_port
 from supervision import HOST_IDS_FIRST, HOST_IDS_RANGE, Flight, all_processes, eventually, kill, sleeper
 from test_ordinary_user import USER, checkout  # noqa: F401 (a fixture)
+from venvs import make_venv
 
 CONFINED = str(Path(__file__).with_name("confined.py"))
 NAMESPACES = {"user", "pid", "mount", "network", "ipc", "uts", "cgroup"}
@@ -126,6 +128,32 @@ def test_values(machine):
         "cause"]["kind"] == "memory"
 
 
+def test_virtual_environment(machine, checkout, tmp_path):  # noqa: F811
+    """Its packages are there without mounts too, and so is the list, where nobody may fork."""
+    name, _ = machine
+    venv = make_venv(checkout, {"vessel.py": "__version__ = '1.5'\n",
+                                "broken.py": "import no_such_module_here\n"})
+    catalogue = checkout / "libraries.json"
+    entries = {name: {"import": f"import {name}", "example": "pass", "description": "d"}
+               for name in ("vessel", "broken", "json")}
+    catalogue.write_text(json.dumps({"c": {"title": "C", "libraries": entries}}))
+    withheld, ordinary, expected = MACHINES[name]
+    service = ConfinedService(checkout, withheld, ordinary, isolation="available", workers=1,
+                              library_sets="base", python_venv=venv, library_catalogue=catalogue)
+    try:
+        answer = service.execute("import vessel\ndef main(): return vessel.__file__")
+        place = "/venv" if "mount" in expected else str(venv)
+        assert answer.data["result"].startswith(place + "/lib/"), answer
+        found = service.get("/libraries").data["categories"]["c"]["libraries"]
+        assert {name: library["version"] for name, library in found.items()
+                if library["installed"]}.keys() == {"vessel", "json"}
+        assert found["vessel"]["version"] == "1.5"
+    finally:
+        assert service.stop() == 0, service.log()
+        os.unlink(service.log_path)
+        shutil.rmtree(venv)
+
+
 FACTS = """
 import ctypes, os, resource
 def main():
@@ -141,7 +169,7 @@ def main():
     return {"seccomp": libc.prctl(21, 0, 0, 0, 0), "no_new_privs": libc.prctl(39, 0, 0, 0, 0),
             "dumpable": libc.prctl(3, 0, 0, 0, 0), "capabilities": list(data),
             "files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-            "opened": [p for p in ("/etc/shadow", "/etc/hostname", "/root", "/tmp/..", "/proc/self",
+            "opened": [p for p in ("/etc/shadow", "/etc/hostname", "/root", "/tmp/..", "/proc/1",
                                    "/bin/sh", "/var/log", os.getcwd() + "/..") if opens(p)],
             "uid": os.getuid(), "directory": os.getcwd(), "tmp": os.environ["TMPDIR"]}
 """

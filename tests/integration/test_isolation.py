@@ -47,7 +47,7 @@ def main():
         "children": attempt(os.waitpid, -1, os.WNOHANG),
         "group": os.getpgrp() == os.getpid() or os.getpgrp(),
         "scheduler": [os.sched_getscheduler(0), sorted(os.sched_getaffinity(0))],
-        "name": open("/proc/self/comm").read() if os.path.exists("/proc/self") else None,
+        "name": open("/proc/self/comm").read() if os.path.exists("/proc/self/comm") else None,
         "host": os.uname().nodename,
         "tmp": [os.stat("/tmp").st_mode, os.stat("/tmp").st_uid, os.statvfs("/tmp").f_ffree],
     }

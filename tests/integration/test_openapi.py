@@ -73,6 +73,7 @@ def test_examples_of_requests_work(service):
 
 def generate(service, location, paths, directory, arguments):
     """Runs schemathesis, always with the same requests; fails with what it found."""
+    service.get("/libraries", timeout=300)  # made once, which may take longer than it would wait
     paths = "|".join(path.replace(".", "\\.") for path in paths)
     command = [PYPI / "bin" / "schemathesis", "--no-color", "run", location,
                f"--url=http://{service.host}:{service.port}/", "--generation-deterministic",
