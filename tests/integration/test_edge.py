@@ -351,18 +351,20 @@ def test_metrics_through_a_proxy(make_nginx):
 
 def test_configuration_reaches_nginx(make_service):
     """Through deploy/run.sh: each key once, where its effect can be seen."""
-    service = make_service(rate_limit="1/m", rate_limit_burst=1, trusted_proxies="127.0.0.0/8",
-                           connections_per_address=1, metrics_allow="10.0.0.0/8",
+    service = make_service(rate_limit="1/m", rate_limit_burst=2, trusted_proxies="127.0.0.0/8",
+                           connections_per_address=2, metrics_allow="10.0.0.0/8",
                            cors_origins="https://app.example", workers=2)
     stranger = b"X-Forwarded-For: 203.0.113.7"
     check_error(get(service, b"/metrics", stranger), 404, "not_found")
-    answers = [get(service, b"/", stranger, APP) for _ in range(3)]
-    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert get(service, b"/metrics", b"X-Forwarded-For: 10.9.9.9").status == 200
+    answers = [get(service, b"/", stranger, APP) for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
     assert {answer.one("access-control-allow-origin") for answer in answers} == {APP[8:].decode()}
-    with connect(service) as slow:
-        other = b"X-Forwarded-For: 203.0.113.8"
-        slow.sendall(post(other, b"Content-Length: 2", b"Expect: 100-continue"))
-        read_until(slow, b"100 Continue\r\n\r\n")
+    other = b"X-Forwarded-For: 203.0.113.8"
+    with connect(service) as first, connect(service) as second:
+        for slow in (first, second):
+            slow.sendall(post(other, b"Content-Length: 2", b"Expect: 100-continue"))
+            read_until(slow, b"100 Continue\r\n\r\n")
         assert get(service, b"/", other).status == 429
 
 
