@@ -15,6 +15,7 @@ from browser import Site, browse
 from certificates import Authority
 from conftest import TOP, Service
 from edge import Nginx, ask, request
+from keyring import KeyFile
 
 BODY_LIMIT = 20 * 1024 * 1024
 SCRIPT = json.dumps({"script": "def main():\n    print('hi')\n    return {'answer': 42}"})
@@ -30,6 +31,13 @@ CASES = {
         "Accept": "application/json"}}, 200, {"success": True, "request_id": "from-a-page"}),
     "events": ("/execute", {"method": "POST", "headers": {**JSON, "Accept": "text/event-stream"},
                             "body": SCRIPT}, 200, {"events": ["event: stdout", "event: result"]}),
+    "no_key": ("/execute", {"method": "POST", "headers": JSON, "body": SCRIPT, "at": "guarded"}, 401,
+               {"success": False}),
+    "wrong_key": ("/execute", {"method": "POST", "body": SCRIPT, "at": "guarded",
+                               "headers": {**JSON, "Authorization": "Bearer wrong"}}, 401,
+                  {"success": False}),
+    "key": ("/execute", {"method": "POST", "body": SCRIPT, "at": "guarded",
+                         "headers": {**JSON, "X-Api-Key": "KEY"}}, 200, {"success": True}),
     "script_fails": ("/execute", {"method": "POST", "headers": JSON, "body": FAILING}, 400,
                      {"error": "ValueError: bad input"}),
     "no_json": ("/execute", {"method": "POST", "body": "{}"}, 415, {"success": False}),
@@ -94,22 +102,32 @@ def example():
     return text.replace('"https://python.example.com/execute"', 'base + "/execute"')
 
 
-class Targets:
-    """A service, one that limits and one that is away, all by the same scheme."""
+def start(**settings):
+    return Service(workers=1, cells_per_worker=2, library_sets="base", **settings)
 
-    def __init__(self, origin, certificate):
+
+def stop(service):
+    service.stop()
+    os.unlink(service.log_path)
+
+
+class Targets:
+    """A service, one with keys, one that limits and one that is away, all by the same scheme."""
+
+    def __init__(self, origin, certificate, key_file):
         self.tls = certificate
         self.closing = []
-        service = Service(tls=certificate, cors_origins=f"https://app.example {origin}", workers=2,
-                          cells_per_worker=1, library_sets="base")
-        self.closing.append(lambda: (service.stop(), os.unlink(service.log_path)))
+        service = start(tls=certificate, cors_origins=f"https://app.example {origin}")
+        self.closing.append(lambda: stop(service))
+        guarded = start(tls=certificate, cors_origins=origin, key_file=key_file)
+        self.closing.append(lambda: stop(guarded))
         limited = Nginx(tls=certificate, cors_origins=origin, rate_limit="1/m", rate_limit_burst=0)
         self.closing.append(limited.close)
         absent = Nginx(tls=certificate, cors_origins=origin)
         self.closing.append(absent.close)
         ask(limited, request(b"GET /"))  # that was it, for a minute
-        self.bases = {"service": self.base(service), "limited": self.base(limited),
-                      "absent": self.base(absent)}
+        self.bases = {"service": self.base(service), "guarded": self.base(guarded),
+                      "limited": self.base(limited), "absent": self.base(absent)}
 
     def base(self, where):
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{where.port}"
@@ -123,12 +141,15 @@ class Targets:
 def reports(tmp_path_factory):
     """What the pages of the allowed and of the other origin could read, by scheme and case."""
     certificate = Authority(tmp_path_factory.mktemp("certificates")).issue("server")
+    ring = KeyFile(tmp_path_factory.mktemp("keys") / "keys")
+    key = ring.add("page")
     allowed, other = Site(), Site()
-    targets = {"http": Targets(allowed.origin, None), "https": Targets(allowed.origin, certificate)}
+    targets = {"http": Targets(allowed.origin, None, ring.path),
+               "https": Targets(allowed.origin, certificate, ring.path)}
     for site, frame in ((other, ""), (allowed, f'<iframe src="{other.origin}/"></iframe>')):
         site.pages["/"] = ("text/html", PAGE % {
             "name": site.origin, "frame": frame, "example": example(),
-            "cases": json.dumps({name: case[:2] for name, case in CASES.items()}),
+            "cases": json.dumps({name: case[:2] for name, case in CASES.items()}).replace("KEY", key),
             "targets": json.dumps({scheme: each.bases for scheme, each in targets.items()})})
     browser = browse(allowed.origin + "/", tmp_path_factory.mktemp("profile"),
                      "--ignore-certificate-errors")

@@ -306,6 +306,28 @@ def test_refused_before_the_start(certificate, authority, tmp_path):
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.parametrize("listen, has_key, more, warned", [
+    ("0.0.0.0", True, {}, True),
+    ("::", True, {}, True),
+    ("0.0.0.0", False, {}, False),
+    ("127.0.0.1", True, {}, False),
+    ("::1", True, {}, False),
+    ("0.0.0.0", True, {"trusted_proxies": "10.0.0.0/8"}, False),
+    ("0.0.0.0", True, {"tls": True}, False),
+])
+def test_keys_in_the_clear_are_warned_of(certificate, tmp_path, listen, has_key, more, warned):
+    """Where others than this machine could read them. (What stops the start here comes after that.)"""
+    settings = dict(more, template_program="/nonexistent")
+    if has_key:
+        settings["key_file"] = tmp_path / "keys"
+        settings["key_file"].touch(mode=0o600)
+    if settings.pop("tls", False):
+        settings.update(tls_certificate=certificate.certificate, tls_certificate_key=certificate.key)
+    done = run(settings=settings, LISTEN=listen)
+    assert done.returncode == 1 and "vivarium did not start" in done.stderr
+    assert ("WARNING: API keys and scripts cross the network in the clear" in done.stderr) == warned
+
+
 def test_redirect_from_a_port_that_is_taken(certificate):
     settings = {"tls_certificate": certificate.certificate, "tls_certificate_key": certificate.key}
     with socket.socket() as taken:
