@@ -14,7 +14,7 @@ import pytest
 from answers import ok, refused
 from certificates import Authority
 from streams import ACCEPT, Stream, end, parse, printed, public_client
-from supervision import Flight, Tree, eventually, kill
+from supervision import Flight, Tree, answers_again, eventually, kill
 
 MIB = 1 << 20
 CHANNEL = 1000  # the descriptor that an execution answers over
@@ -211,6 +211,26 @@ def test_worker_that_dies(make_service):
     kill(Tree(service).workers[0])
     data = end(stream.events(), "error")
     assert (data["status"], data["cause"]["kind"]) == (500, "internal")
+
+
+def test_dispatcher_that_dies(make_service):
+    """The stream ends without a last event, which is how a client knows; the script ends, too."""
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base")
+    stream = Stream(service, "import time\nprint('on')\ndef main(): time.sleep(20)")
+    stream.next("stdout")
+    kill(Tree(service).dispatcher)
+    assert stream.events() == []
+    assert answers_again(service)
+
+
+def test_service_that_stops(make_service):
+    """A stream that is under way comes to its end."""
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base")
+    stream = Stream(service, "import time\nprint('on')\ndef main(): time.sleep(1)\n")
+    stream.next("stdout")
+    stopping = Flight(service.stop)
+    assert end(stream.events())["stdout"] == "on\n"
+    assert stopping.answer() == 0
 
 
 BEFORE = [
