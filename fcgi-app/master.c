@@ -563,7 +563,7 @@ static int begin(struct master *master, struct err *err)
 static void end_children(struct master *master)
 {
 	uint64_t until_us = clock_now_us() + END_MAX_US;
-	const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+	const struct timespec pause = {.tv_nsec = 2000000};
 	size_t i;
 
 	child_let_go(&master->front);

@@ -63,7 +63,7 @@ enum pool_return {
 };
 
 /* Gives the cell back. */
-void pool_release(struct pool *pool, size_t cell, enum pool_return how);
+void pool_release(struct pool *pool, size_t index, enum pool_return how);
 
 void pool_count(struct pool *pool, struct pool_counts *counts);
 

@@ -109,7 +109,7 @@ static int put_object(struct json_out *out, const char *key, const char *option,
 	const struct run_list *list, int (*put)(struct json_out *, const char *, struct err *),
 	struct err *err)
 {
-	const char *value = NULL;
+	const char *value = "";
 	size_t i;
 	int r = 0;
 

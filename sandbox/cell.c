@@ -43,7 +43,7 @@ void cell_init(struct cell *cell, const struct cell_environment *environment, ui
 		.deadline_us = clock_now_us(),
 		.lane_in = {.in = {.cap = LANE_MAX_BYTES}},
 		.lane_out = {.out = {.cap = LANE_OUT_MAX_BYTES}},
-		.job = {.out = {.out = {.cap = LANE_MAX_BYTES}}},
+		.job.out.out.cap = LANE_MAX_BYTES,
 		.channel_in = {.in = {.cap = CHANNEL_MAX_BYTES}},
 		.output = {.max_bytes = STREAM_MAX_BYTES},
 		.error = {.max_bytes = STREAM_MAX_BYTES},

@@ -96,7 +96,7 @@ static void add_process(const struct cell *cell, struct sum *sum, int pid)
 		return; /* it has ended */
 	sum->own_bytes += (status.anon_kib + status.swap_kib) * 1024;
 	sum->shmem_bytes += status.shmem_kib * 1024;
-	sum->kernel_bytes += status.tables_kib * 1024 + status.threads * THREAD_KERNEL_BYTES;
+	sum->kernel_bytes += status.tables_kib * 1024 + (uint64_t)status.threads * THREAD_KERNEL_BYTES;
 	snprintf(path, sizeof(path), "%d", pid);
 	if (status.threads == 1)
 		add_children(cell, sum, pid, path);

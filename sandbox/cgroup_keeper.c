@@ -112,7 +112,7 @@ static _Noreturn void keep(const struct cgroup_kept *kept, size_t count, int lif
 		if (left)
 			nanosleep(&pause, NULL);
 	}
-	_exit(left);
+	_exit(left ? 1 : 0);
 }
 
 int cgroup_keeper_start(const struct cgroup_kept *kept, size_t count, int *ret_life, struct err *err)

@@ -8,7 +8,7 @@ static const struct {
 	const char *name;
 	uint32_t full;
 } layers[] = {
-#define LAYER_ROW(name, text, required) {text, required ? LAYER_BIT(LAYER_##name) : 0},
+#define LAYER_ROW(name, text, required) {text, (required) ? LAYER_BIT(LAYER_##name) : 0},
 	LAYERS(LAYER_ROW)
 #undef LAYER_ROW
 };

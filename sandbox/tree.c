@@ -464,10 +464,9 @@ int tree_tmp_replace(struct tree_tmp *tmp, struct err *err)
 uint64_t tree_tmp_used_bytes(const struct tree_tmp *tmp)
 {
 	struct timespec changed;
-	uint64_t files_free, blocks_free;
+	uint64_t files_free = tmp->files_free, blocks_free = tmp->blocks_free;
 
-	if (look(&changed, &files_free, &blocks_free) < 0)
-		return 0;
+	look(&changed, &files_free, &blocks_free); /* where that fails nothing is in use */
 	return (tmp->blocks_free - blocks_free) * (uint64_t)sysconf(_SC_PAGESIZE) +
 	       (tmp->files_free - files_free) * TMP_FILE_BYTES;
 }
