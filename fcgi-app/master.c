@@ -19,6 +19,7 @@
  */
 #include "fcgi-app/master.h"
 
+#include "fcgi-app/overheard.h"
 #include "fcgi-app/start.h"
 #include "fcgi-app/template_trees.h"
 #include "fcgi-app/tidings.h"
@@ -64,6 +65,7 @@ struct master {
 	uint64_t drain_until_us;
 	uint64_t checked_us; /* when pulses were felt last */
 	struct tidings tidings;
+	struct overheard overheard; /* from templates */
 	int exit_code; /* -1: go on */
 };
 
@@ -469,7 +471,7 @@ static void check_time(struct master *master)
 
 static void turn(struct master *master)
 {
-	struct pollfd watched[3 + TEMPLATE_TREES_WATCHED + WORKERS_MAX], *templates = watched + 3,
+	struct pollfd watched[4 + TEMPLATE_TREES_WATCHED + WORKERS_MAX], *templates = watched + 3,
 									*workers;
 	size_t i;
 
@@ -479,8 +481,10 @@ static void turn(struct master *master)
 	workers = templates + template_trees_watch(&master->trees, templates);
 	for (i = 0; i < master->setup->workers; i++)
 		workers[i] = (struct pollfd){.fd = master->worker[i].control, .events = POLLIN};
-	if (poll(watched, (nfds_t)(workers - watched) + i, next_timeout(master)) < 0)
+	workers[i] = (struct pollfd){.fd = master->overheard.reader, .events = POLLIN};
+	if (poll(watched, (nfds_t)(workers - watched) + i + 1, next_timeout(master)) < 0)
 		return;
+	overheard_handle(&master->overheard, "template"); /* last words come before a death */
 	handle_templates(master, templates);
 	for (i = 0; i < master->setup->workers; i++) {
 		if (workers[i].revents)
@@ -553,6 +557,9 @@ static int begin(struct master *master, struct err *err)
 	master->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (master->signals < 0)
 		return err_set(err, errno, "make a signalfd");
+	if (overheard_open(&master->overheard, err) < 0)
+		return -err->code;
+	master->base.template_stderr = master->overheard.writer;
 	return settle(master, err);
 }
 

@@ -10,6 +10,7 @@ struct start_base {
 	const struct master_setup *setup;
 	int proc; /* procfs of the service's PID namespace */
 	int own_pid_namespace; /* the master's */
+	int template_stderr; /* standard error of templates */
 	uint64_t begun_us; /* when the master began, for start_tell */
 	struct key_source keys; /* as the file has them now */
 };

@@ -1,11 +1,11 @@
 #include "fcgi-app/start.h"
 
 #include "sandbox/cell_message.h"
-#include "sandbox/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,6 +37,7 @@ static void exec_template(const void *context, int control)
 	const char *environment[] = {"LD_BIND_NOW=1", NULL};
 	sigset_t none;
 
+	dup2(template->base->template_stderr, STDERR_FILENO);
 	arrangement_print(&setup->arrangement, arrangement);
 	from[TEMPLATE_FD_CONTROL] = control;
 	from[TEMPLATE_FD_PROC] = template->base->proc;
@@ -55,7 +56,7 @@ static void exec_template(const void *context, int control)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execveat(keep[0], "", (char *const *)arguments, (char *const *)environment, AT_EMPTY_PATH);
-	log_error("master", "exec %s: %s", setup->config->template_program, strerror(errno));
+	dprintf(STDERR_FILENO, "exec %s: %s\n", setup->config->template_program, strerror(errno));
 	_exit(1);
 }
 

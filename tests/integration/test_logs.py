@@ -238,6 +238,23 @@ def test_service_lines(logged):
     assert (serving[0]["level"], serving[0]["role"]) == ("info", "master")
 
 
+def test_templates_are_heard(tmp_path, make_service):
+    """What a library writes while it warms up becomes lines like any other."""
+    harness = tmp_path / "runner"
+    shutil.copytree(TOP / "runner", harness)
+    (harness / "samples" / "loud.py").write_text(
+        "import sys\ndef main():\n    sys.stderr.write('first\\n\\x1b[31m\"second\"\\n')\n"
+        "    sys.__stderr__.flush()\n")
+    tmp_path.chmod(0o755)
+    for path in [harness, *harness.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    service = make_service(workers=1, cells_per_worker=1, harness_dir=harness,
+                           library_sets="base loud:base:json")
+    lines = [line for line in json_lines(service.log()) if line["role"] == "template"]
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("warning", "first"), ("warning", "\x1b[31m\"second\"")], service.log()
+
+
 class Started(Service):
     """deploy/run.sh with output of one's own."""
 
