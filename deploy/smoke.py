@@ -57,8 +57,9 @@ class Service:
     """The service in question, by the client and by bare requests."""
 
     def __init__(self, url, key, context):
-        self.client = Client(url, api_key=key, timeout=60, ssl_context=context)
-        self.stranger = Client(url, timeout=60, ssl_context=context)
+        # the first list of libraries takes as long as importing all of them
+        self.client = Client(url, api_key=key, timeout=330, ssl_context=context)
+        self.stranger = Client(url, timeout=330, ssl_context=context)
         self.has_key = bool(key)
 
     def request(self, method, path, body=None, headers=None, client=None):

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from conftest import PYPI, TOP
+from keyring import KeyFile
 from servers import SUCCESS, event, events, refusal, told
 
 CLIENT = TOP / "clients" / "python" / "vivarium.py"
@@ -165,6 +166,22 @@ def test_cancelled_task_ends_its_script(service):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
     asyncio.run(cancel())
+
+
+def test_live_key(make_client, make_service, tmp_path):
+    """A service that wants keys lets the right one in, and says why not the others."""
+    ring = KeyFile(tmp_path / "keys")
+    key = ring.add("client", "--rate", "1/h")
+    service = make_service(key_file=ring.path, workers=1, library_sets="base")
+    url = f"http://{service.host}:{service.port}"
+    for wrong in (None, "wrong"):
+        with pytest.raises(vivarium.RequestError) as caught:
+            make_client(url, api_key=wrong).execute("x")
+        assert (caught.value.kind, caught.value.status) == ("unauthorized", 401)
+    assert make_client(url, api_key=key).execute("def main(): return 1").result == 1
+    with pytest.raises(vivarium.UnavailableError) as caught:
+        make_client(url, api_key=key).execute("def main(): return 1")
+    assert caught.value.kind == "rate_limited" and caught.value.retry_after > 3000
 
 
 # --- Streams --------------------------------------------------------------------------------------
