@@ -69,3 +69,15 @@ def test_policy_of_the_package_is_the_default():
     known = set(re.findall(r"KEY(?:_AS|_WORD)?\((\w+), ", (TOP / "fcgi-app" / "config.c").read_text()))
     known -= {"name"}
     assert shown == known
+
+
+@pytest.mark.parametrize("folder", MAY_INCLUDE)
+def test_structure_is_told(folder):
+    """docs/structure.md names every module of a folder, and none that is not there."""
+    page = (TOP / "docs/structure.md").read_text()
+    section = page.partition(f"## `{folder}/`")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in section.splitlines() if line.startswith("| ")][1:]
+    named = re.findall(r"`(\w+)`", " ".join(rows))
+    modules = {path.stem for path in sources(".c", ".h", ".py")}
+    there = {path.stem for path in sources(".c", ".h", ".py") if path.parent.name == folder}
+    assert modules and sorted(named) == sorted(there)
