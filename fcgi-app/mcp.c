@@ -177,8 +177,9 @@ static void handle_ping(struct call *call)
 
 static void handle_list(struct call *call)
 {
-	respond(call, 200,
-		mcp_answer_tools(&call->reply, call->exchange->dispatcher->setup->config));
+	const struct request_rules rules = admission_rules(call->exchange);
+
+	respond(call, 200, mcp_answer_tools(&call->reply, &rules));
 }
 
 static int write_run(void *context, const struct answer_run *run, struct buffer *body)

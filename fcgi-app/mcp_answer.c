@@ -158,14 +158,14 @@ int mcp_answer_discover(const struct mcp_reply *reply)
 	return end_result(&out);
 }
 
-int mcp_answer_tools(const struct mcp_reply *reply, const struct config *config)
+int mcp_answer_tools(const struct mcp_reply *reply, const struct request_rules *rules)
 {
 	struct json_out out = {.buffer = reply->body};
 
 	begin_result(&out, reply);
 	json_out_key(&out, "tools");
 	json_out_begin(&out, '[');
-	mcp_tool_put(&out, config);
+	mcp_tool_put(&out, rules);
 	json_out_end(&out, ']');
 	if (reply->is_modern)
 		put_freshness(&out);

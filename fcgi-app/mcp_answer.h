@@ -32,8 +32,8 @@ int mcp_answer_nothing(const struct mcp_reply *reply);
 int mcp_answer_initialize(const struct mcp_reply *reply, const char *version);
 int mcp_answer_discover(const struct mcp_reply *reply);
 
-/* To tools/list. */
-int mcp_answer_tools(const struct mcp_reply *reply, const struct config *config);
+/* To tools/list; rules: what the client may ask for. */
+int mcp_answer_tools(const struct mcp_reply *reply, const struct request_rules *rules);
 
 /* To tools/call: a run, whose figures become images, or why there was none. */
 int mcp_answer_run(const struct mcp_reply *reply, const struct answer_run *run);

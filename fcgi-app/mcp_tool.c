@@ -1,6 +1,7 @@
 #include "fcgi-app/mcp_tool.h"
 
-#include <stdio.h>
+#include "fcgi-app/request.h"
+
 #include <string.h>
 
 const char mcp_tool_instructions[] =
@@ -21,7 +22,6 @@ static const char annotations[] = "{\"title\": \"Run Python\", \"readOnlyHint\":
 				  "\"destructiveHint\": false, \"idempotentHint\": false, "
 				  "\"openWorldHint\": false}";
 
-/* A call's arguments are the fields of POST /execute; these are the ones that models need. */
 static const char files_schema[] =
 	"{\"type\": \"array\", \"maxItems\": 100, \"description\": \"Files to put into the working "
 	"directory before the run, each with exactly one content\", \"items\": {\"type\": "
@@ -63,9 +63,8 @@ static void put_schema(struct json_out *out, const char *key, const char *schema
 	json_out_raw(out, schema, strlen(schema));
 }
 
-static void put_text(struct json_out *out, const char *key, const char *what)
+static void put_text(struct json_out *out, const char *what)
 {
-	json_out_key(out, key);
 	json_out_begin(out, '{');
 	put_member(out, "type", "string");
 	put_member(out, "description", what);
@@ -73,10 +72,9 @@ static void put_text(struct json_out *out, const char *key, const char *what)
 }
 
 /* decimals: 0 for whole numbers. */
-static void put_number(struct json_out *out, const char *key, const char *what, double least,
-	double most, double fallback, int decimals)
+static void put_number(struct json_out *out, const char *what, double least, double most,
+	double fallback, int decimals)
 {
-	json_out_key(out, key);
 	json_out_begin(out, '{');
 	put_member(out, "type", decimals ? "number" : "integer");
 	put_member(out, "description", what);
@@ -89,34 +87,84 @@ static void put_number(struct json_out *out, const char *key, const char *what, 
 	json_out_end(out, '}');
 }
 
-static void put_input_schema(struct json_out *out, const struct config *config)
+static void put_script(struct json_out *out, const struct request_rules *rules)
 {
+	(void)rules;
+	put_text(out, "Python source");
+}
+
+static void put_timeout(struct json_out *out, const struct request_rules *rules)
+{
+	put_number(out, "Seconds that the run may take", 0.01, rules->max_timeout_ms / 1000.0,
+		rules->default_timeout_ms / 1000.0, 3);
+}
+
+static void put_memory(struct json_out *out, const struct request_rules *rules)
+{
+	put_number(out, "MiB of memory that it may use", 16, rules->max_memory_mib,
+		rules->default_memory_mib, 0);
+}
+
+static void put_stdin(struct json_out *out, const struct request_rules *rules)
+{
+	(void)rules;
+	put_text(out, "What the script reads from standard input");
+}
+
+static void put_files(struct json_out *out, const struct request_rules *rules)
+{
+	(void)rules;
+	json_out_raw(out, files_schema, strlen(files_schema));
+}
+
+static void put_outputs(struct json_out *out, const struct request_rules *rules)
+{
+	(void)rules;
+	json_out_raw(out, outputs_schema, strlen(outputs_schema));
+}
+
+/* A call's arguments are the fields of POST /execute; these are the ones that models need. */
+static const struct argument {
+	const char *name;
+	void (*put)(struct json_out *, const struct request_rules *);
+} arguments[] = {
+	{"script", put_script},
+	{"timeout", put_timeout},
+	{"memory", put_memory},
+	{"stdin", put_stdin},
+	{"files", put_files},
+	{"outputs", put_outputs},
+};
+
+static void put_input_schema(struct json_out *out, const struct request_rules *rules)
+{
+	const struct argument *each = arguments,
+			      *end = arguments + sizeof(arguments) / sizeof(arguments[0]);
+
 	json_out_key(out, "inputSchema");
 	json_out_begin(out, '{');
 	put_member(out, "type", "object");
 	json_out_key(out, "properties");
 	json_out_begin(out, '{');
-	put_text(out, "script", "Python source");
-	put_number(out, "timeout", "Seconds that the run may take", 0.01,
-		(double)config->max_timeout_ms / 1000, (double)config->default_timeout_ms / 1000, 3);
-	put_number(out, "memory", "MiB of memory that it may use", 16,
-		(double)config->max_memory_mib, (double)config->default_memory_mib, 0);
-	put_text(out, "stdin", "What the script reads from standard input");
-	put_schema(out, "files", files_schema);
-	put_schema(out, "outputs", outputs_schema);
+	for (; each < end; each++) {
+		if (!request_rules_has(rules, request_field_find(each->name, strlen(each->name))))
+			continue;
+		json_out_key(out, each->name);
+		each->put(out, rules);
+	}
 	json_out_end(out, '}');
 	json_out_key(out, "required");
 	json_out_raw(out, "[\"script\"]", strlen("[\"script\"]"));
 	json_out_end(out, '}');
 }
 
-void mcp_tool_put(struct json_out *out, const struct config *config)
+void mcp_tool_put(struct json_out *out, const struct request_rules *rules)
 {
 	json_out_begin(out, '{');
 	put_member(out, "name", MCP_TOOL_NAME);
 	put_member(out, "title", "Run Python");
 	put_member(out, "description", description);
-	put_input_schema(out, config);
+	put_input_schema(out, rules);
 	put_schema(out, "outputSchema", output_schema);
 	put_schema(out, "annotations", annotations);
 	json_out_end(out, '}');

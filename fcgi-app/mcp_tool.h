@@ -2,15 +2,15 @@
 #ifndef VIVARIUM_MCP_TOOL_H
 #define VIVARIUM_MCP_TOOL_H
 
-#include "fcgi-app/config.h"
 #include "fcgi-app/json_out.h"
+#include "fcgi-app/request_rules.h"
 
 #define MCP_TOOL_NAME "run_python"
 
 /* What the server is for, in a few sentences. */
 extern const char mcp_tool_instructions[];
 
-/* Writes the tool's description as one JSON object, with the configured limits. */
-void mcp_tool_put(struct json_out *out, const struct config *config);
+/* Writes the tool's description as one JSON object, with what the rules allow to ask for. */
+void mcp_tool_put(struct json_out *out, const struct request_rules *rules);
 
 #endif

@@ -11,6 +11,7 @@ import pytest
 
 from answers import refused
 from conftest import TOP
+from keyring import KeyFile
 
 PYTHON = TOP / "build" / "pypi" / "bin" / "python"
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
@@ -241,6 +242,31 @@ def test_schemas(make_service):
     assert tool["annotations"]["openWorldHint"] is False
     assert set(tool["outputSchema"]["required"]) <= set(
         call(service, {"script": "1"})["structuredContent"])
+
+
+def test_fields_that_clients_may_set(make_service):
+    """Models are told of no others."""
+    service = make_service(library_sets="base", workers=1, cells_per_worker=1,
+                           client_fields="memory stdin")
+    tool = result(ask(service, "tools/list"))["tools"][0]
+    assert set(tool["inputSchema"]["properties"]) == {"script", "memory", "stdin"}
+    outcome = call(service, {"script": "1", "timeout": 1})
+    assert texts(outcome) == ["timeout is a field that clients may not set here"]
+
+
+def test_keys(make_service, tmp_path):
+    """They guard it as they guard /execute, and a key's limits are in the description."""
+    ring = KeyFile(tmp_path / "keys")
+    ring.add("small", "--max-timeout", "2")
+    service = make_service(library_sets="base", workers=1, cells_per_worker=1, key_file=ring.path)
+    answer = ask(service, "ping")
+    assert answer.status == 401 and answer.headers["WWW-Authenticate"].startswith("Bearer")
+    key = {"Authorization": "Bearer " + ring.keys["small"]}
+    tool = result(ask(service, "tools/list", **key))["tools"][0]
+    assert tool["inputSchema"]["properties"]["timeout"]["maximum"] == 2
+    outcome = result(ask(service, "tools/call", {"name": "run_python", "arguments": {
+        "script": "1", "timeout": 3}}, **key))
+    assert outcome["isError"] is True
 
 
 # --- the protocol ---------------------------------------------------------------------------------
