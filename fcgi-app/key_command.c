@@ -34,14 +34,15 @@ static const struct key *find(const struct key_list *list, const char *name)
 /* "viv_", by which people and scanners of repositories know what they see, and 256 random bits. */
 static int draw_key(char text[KEY_TEXT_BYTES])
 {
+	static const char prefix[] = "viv_";
 	unsigned char secret[SECRET_BYTES];
 	size_t i;
 
 	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
 		return -EIO;
-	memcpy(text, "viv_", 4);
+	memcpy(text, prefix, sizeof(prefix));
 	for (i = 0; i < SECRET_BYTES; i++)
-		snprintf(text + 4 + 2 * i, 3, "%02x", secret[i]);
+		snprintf(text + strlen(prefix) + 2 * i, 3, "%02x", secret[i]);
 	explicit_bzero(secret, sizeof(secret));
 	return 0;
 }

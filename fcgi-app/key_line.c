@@ -207,7 +207,9 @@ int key_set(struct key *key, const char *name, const char *text, struct err *err
 
 void key_print(const struct key *key, const char *name, char text[KEY_TIME_BYTES])
 {
-	if (!print(key, find_setting(name, strlen(name)), text))
+	const struct setting *setting = find_setting(name, strlen(name));
+
+	if (!setting || !print(key, setting, text))
 		snprintf(text, KEY_TIME_BYTES, "-");
 }
 
@@ -239,7 +241,7 @@ static bool parse_digest(const char *word, uint8_t digest[KEY_DIGEST_BYTES])
 	if (strncmp(word, prefix, strlen(prefix)) != 0)
 		return false;
 	word += strlen(prefix);
-	if (strlen(word) != 2 * KEY_DIGEST_BYTES)
+	if (strlen(word) != (size_t)2 * KEY_DIGEST_BYTES)
 		return false;
 	for (i = 0; i < KEY_DIGEST_BYTES; i++) {
 		int high = digit_of(word[2 * i]), low = digit_of(word[2 * i + 1]);

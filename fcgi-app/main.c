@@ -328,7 +328,7 @@ static int serve(int argc, char **argv)
 	if (!r && *options.config.key_file)
 		r = key_reader_start(options.config.key_file, &setup.keys, &err);
 	if (!r)
-		r = openapi_make(&options.config, &openapi, &err);
+		r = openapi_make(&rules, &openapi, &err);
 	if (!r)
 		r = library_source_load(&options.config, &libraries, &err);
 	if (!r)

@@ -5,6 +5,7 @@
 #include "fcgi-app/openapi.h"
 
 #include "fcgi-app/json_in.h"
+#include "fcgi-app/request.h"
 #include "fcgi-app/version.h"
 
 #include <stdio.h>
@@ -34,20 +35,57 @@ static const char *print_number(uint64_t number, char text[NUMBER_BYTES])
 	return text;
 }
 
-int openapi_make(const struct config *config, struct buffer *text, struct err *err)
-{
 #define FIELD "/components/schemas/ExecuteRequest/properties/"
-	char numbers[4][NUMBER_BYTES];
-	const struct json_in_change changes[] = {
-		{"/info/version", "\"" VIVARIUM_VERSION "\""},
-		{FIELD "timeout/default", print_seconds(config->default_timeout_ms, numbers[0])},
-		{FIELD "timeout/maximum", print_seconds(config->max_timeout_ms, numbers[1])},
-		{FIELD "memory/default", print_number(config->default_memory_mib, numbers[2])},
-		{FIELD "memory/maximum", print_number(config->max_memory_mib, numbers[3])},
-	};
-#undef FIELD
-	int r = json_in_change(openapi_document, strlen(openapi_document), changes,
-		sizeof(changes) / sizeof(changes[0]), text);
 
+struct changes {
+	struct json_in_change change[5 + REQUEST_NO_FIELD];
+	size_t count;
+	char numbers[4][NUMBER_BYTES];
+	char pointers[REQUEST_NO_FIELD][sizeof(FIELD) + 16];
+};
+
+static void add(struct changes *changes, const char *pointer, const char *json)
+{
+	changes->change[changes->count++] =
+		(struct json_in_change){.pointer = pointer, .json = json};
+}
+
+static void add_limits(struct changes *changes, const struct request_rules *rules)
+{
+	add(changes, FIELD "timeout/default",
+		print_seconds(rules->default_timeout_ms, changes->numbers[0]));
+	add(changes, FIELD "timeout/maximum",
+		print_seconds(rules->max_timeout_ms, changes->numbers[1]));
+	add(changes, FIELD "memory/default",
+		print_number(rules->default_memory_mib, changes->numbers[2]));
+	add(changes, FIELD "memory/maximum",
+		print_number(rules->max_memory_mib, changes->numbers[3]));
+}
+
+/* A field that clients may not set has the schema that nothing satisfies. */
+static void add_fields(struct changes *changes, const struct request_rules *rules)
+{
+	const char *name;
+	size_t field;
+
+	for (field = 0; (name = request_field_name(field)); field++) {
+		if (request_rules_has(rules, field))
+			continue;
+		snprintf(changes->pointers[field], sizeof(changes->pointers[field]), "%s%s", FIELD,
+			name);
+		add(changes, changes->pointers[field], "false");
+	}
+}
+
+int openapi_make(const struct request_rules *rules, struct buffer *text, struct err *err)
+{
+	struct changes changes = {0};
+	int r;
+
+	add(&changes, "/info/version", "\"" VIVARIUM_VERSION "\"");
+	add_limits(&changes, rules);
+	add_fields(&changes, rules);
+	r = json_in_change(
+		openapi_document, strlen(openapi_document), changes.change, changes.count, text);
 	return r < 0 ? err_set(err, -r, "make the OpenAPI document") : 0;
 }

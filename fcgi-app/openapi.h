@@ -2,13 +2,13 @@
 #ifndef VIVARIUM_OPENAPI_H
 #define VIVARIUM_OPENAPI_H
 
-#include "fcgi-app/config.h"
+#include "fcgi-app/request_rules.h"
 #include "sandbox/buffer.h"
 
 /*
- * Appends the document for a service with this configuration to *text, the caller's to free; once,
- * at the start. Returns 0 or a negative errno with the reason in *err.
+ * Appends the document for a service with these rules to *text, the caller's to free; once, at the
+ * start. Returns 0 or a negative errno with the reason in *err.
  */
-int openapi_make(const struct config *config, struct buffer *text, struct err *err);
+int openapi_make(const struct request_rules *rules, struct buffer *text, struct err *err);
 
 #endif

@@ -216,11 +216,12 @@ static void take_field(struct parsing *parsing, const struct field *field, const
 void request_note_unknown(struct parsing *parsing, const struct buffer *name)
 {
 	struct request *request = parsing->request;
+	const char *text = name->data ? name->data : "";
 
 	if (request->unknown_fields == UNKNOWN_FIELDS_MAX)
 		return;
 	snprintf(request->unknown_field[request->unknown_fields++], CLIP_BYTES, "%.*s",
-		clip(name->data, name->length, CLIP_BYTES - 1), name->data ? name->data : "");
+		clip(text, name->length, CLIP_BYTES - 1), text);
 }
 
 /* The name is decoded first: "s\u0063ript" is script. It stands between its quotes in the text. */

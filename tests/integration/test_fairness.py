@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from keyring import KeyFile
 from supervision import eventually
 
 FLOOD = Path(__file__).with_name("flood.py")
@@ -48,11 +49,11 @@ def flooding(service, address, *headers, until_full=QUEUE):
         assert eventually(lambda: service.get("/health").data["queue"]["waiting"] == 0, 10)
 
 
-def ask(service, address, **headers):
+def ask(service, address, *lines):
     """One request from the address: its status, kind, and how long it took."""
     connection = http.client.HTTPConnection(service.host, service.port, timeout=30,
                                             source_address=(address, 0))
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = dict(line.split(": ") for line in lines)
     begun = time.monotonic()
     connection.request("POST", "/execute", json.dumps({"script": SLOW}),
                        {"Content-Type": "application/json", **fields})
@@ -76,6 +77,24 @@ def test_a_flood_from_one_address(small):
     # it was the flood that paid: with its own places, and with 503 for the rest
     assert flooded.count("2") > 20 and flooded.count("5") > 20
     assert set(flooded) <= {"2", "5"}
+
+
+def test_a_flood_with_a_key(tmp_path):
+    """By key, not by address: one address, two keys."""
+    from conftest import Service
+    ring = KeyFile(tmp_path / "keys")
+    flooder, single = (f"X-Api-Key: {ring.add(name)}" for name in ("flooder", "single"))
+    service = Service(workers=1, cells_per_worker=CELLS, queue=QUEUE, library_sets="base",
+                      key_file=ring.path)
+    try:
+        with flooding(service, "127.0.0.2", flooder):
+            times = [seconds for status, _, seconds in
+                     (ask(service, "127.0.0.2", single) for _ in range(10)) if status == 200]
+            own = [ask(service, "127.0.0.3", flooder) for _ in range(3)]
+        assert len(times) == 10 and statistics.median(times) < QUEUE * 0.05 / CELLS / 5
+        assert any(status == 503 or seconds > 1 for status, _, seconds in own)
+    finally:
+        assert service.stop() == 0, service.log()
 
 
 def test_a_flood_among_itself(small):

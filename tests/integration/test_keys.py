@@ -243,6 +243,25 @@ def test_maxima_of_a_key(guarded, ring):
         assert ask(guarded, plain, body=body).status in (200, 408)
 
 
+def test_mcp_is_guarded_as_well(guarded, ring):
+    """The same keys, the same answers, the same maxima: in what the tool says, and in a call."""
+    listing = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    assert_refused(ask(guarded, path="/mcp", body=listing), REQUIRED)
+    assert_refused(ask(guarded, bearer("wrong"), path="/mcp", body="{"), "The API key is not known",
+                   "invalid_token")
+    for name, most, memory in (("plain", 300, 2048), ("small", 0.5, 64)):
+        answer = ask(guarded, bearer(ring.keys[name]), path="/mcp", body=listing)
+        fields = answer.data["result"]["tools"][0]["inputSchema"]["properties"]
+        assert (fields["timeout"]["maximum"], fields["memory"]["maximum"]) == (most, memory)
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": {"name": "run_python", "arguments": {"script": "6 * 7", "timeout": 1}}}
+    plain, small = (ask(guarded, bearer(ring.keys[name]), path="/mcp", body=json.dumps(call))
+                    .data["result"] for name in ("plain", "small"))
+    assert plain["structuredContent"]["result"] == 42
+    assert small["isError"] and small["structuredContent"]["cause"]["allowed"] == (
+        "a number from 0.01 to 0.5")
+
+
 # --- the operator ------------------------------------------------------------------------------
 
 
@@ -353,6 +372,13 @@ def test_fields_that_clients_may_not_set(make_service):
         assert answer.data["error"] == f"{field} is a field that clients may not set here"
         assert answer.data["cause"] == {"kind": "invalid_request", "field": field,
                                         "allowed": "script, timeout, args"}
+    schemas = service.get("/openapi.json").data["components"]["schemas"]
+    fields = schemas["ExecuteRequest"]["properties"]
+    assert {name for name, schema in fields.items() if schema is not False} == {
+        "script", "timeout", "args"}
+    listing = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    tool = ask(service, path="/mcp", body=listing).data["result"]["tools"][0]
+    assert set(tool["inputSchema"]["properties"]) == {"script", "timeout"}
 
 
 def test_a_field_that_does_not_exist(tmp_path):

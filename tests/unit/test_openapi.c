@@ -57,6 +57,7 @@ static void test_document_has_limits_in_force(void **state)
 {
 	const struct json_scan_options options = {.max_bytes = 1 << 20, .max_depth = 64};
 	struct json_scan_result result;
+	struct request_rules rules;
 	struct buffer text = {0};
 	struct config config;
 
@@ -66,11 +67,20 @@ static void test_document_has_limits_in_force(void **state)
 	config.max_timeout_ms = 12345;
 	config.default_memory_mib = 99;
 	config.max_memory_mib = 1 << 20;
-	assert_int_equal(openapi_make(&config, &text, NULL), 0);
+	request_rules_init(&rules, &config);
+	assert_int_equal(openapi_make(&rules, &text, NULL), 0);
 	assert_int_equal(json_scan(text.data, text.length, &options, NULL, NULL, &result), 0);
 	expect_inside(&text, "\"version\":\"" VIVARIUM_VERSION "\"");
 	expect_inside(&text, "\"minimum\":0.01,\"maximum\":12.345,\"default\":2.5");
 	expect_inside(&text, "\"minimum\":16,\"maximum\":1048576,\"default\":99");
+	assert_null(memmem(text.data, text.length, TEXT("\"memory\":false")));
+	buffer_free(&text);
+	assert_int_equal(request_rules_allow(&rules, "timeout", NULL), 0);
+	assert_int_equal(openapi_make(&rules, &text, NULL), 0);
+	assert_int_equal(json_scan(text.data, text.length, &options, NULL, NULL, &result), 0);
+	expect_inside(&text, "\"memory\":false");
+	expect_inside(&text, "\"visualizations\":false");
+	expect_inside(&text, "\"minimum\":0.01,\"maximum\":12.345,\"default\":2.5");
 	buffer_free(&text);
 }
 
