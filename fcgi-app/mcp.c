@@ -1,8 +1,8 @@
 /*
  * POST /mcp: the Model Context Protocol's streamable HTTP transport, for language models. Each body
  * is one message, each answer one JSON object; there is no state of a session, no stream, and no
- * request of the server's own. Revisions from MCP_MODERN on say in each request which one they are, the ones
- * before begin with "initialize" and may say it in a header.
+ * request of the server's own. Revisions from MCP_MODERN on say in each request which one they are,
+ * the ones before begin with "initialize" and may say it in a header.
  */
 #include "fcgi-app/base64.h"
 #include "fcgi-app/exchange.h"
@@ -46,8 +46,8 @@ static int status_of(const struct call *call, int code)
 	return code == MCP_METHOD_NOT_FOUND ? 404 : 400;
 }
 
-static void fail_with(struct call *call, int status, const struct mcp_error *error,
-	const char *requested)
+static void fail_with(
+	struct call *call, int status, const struct mcp_error *error, const char *requested)
 {
 	buffer_reset(&call->exchange->answer, EXCHANGE_KEEP_BYTES);
 	call->exchange->record.kind = record_kind_of_refusal(REFUSAL_INVALID_REQUEST);
@@ -76,7 +76,7 @@ static bool is_spoken(const char *version)
 	return false;
 }
 
-/* A header's value may be in base 64, marked as such (2026-07-28, Streamable HTTP, Value Encoding). */
+/* A header's value may be in base 64, and then is marked ("Value Encoding" of the transport). */
 static bool header_says(const char *value, const char *text)
 {
 	static const char begin[] = "=?base64?", end[] = "?=";
@@ -114,8 +114,8 @@ static bool headers_agree(struct call *call)
 }
 
 /*
- * Finds out which revision a request is of. Returns whether it is one that is spoken and all is there
- * that it asks for; else it was answered.
+ * Finds out which revision a request is of. Returns whether it is one that is spoken and all is
+ * there that it asks for; else it was answered.
  */
 static bool take_version(struct call *call)
 {
@@ -244,8 +244,8 @@ static void handle_call(struct call *call)
 	exchange->record.executes = true;
 	exchange->form = &form;
 	r = request_parse_call(arguments->text ? arguments->text : "{}",
-		arguments->text ? arguments->length : strlen("{}"),
-		&rules, exchange->dispatcher->hash_seed, &exchange->request, &refusal);
+		arguments->text ? arguments->length : strlen("{}"), &rules,
+		exchange->dispatcher->hash_seed, &exchange->request, &refusal);
 	if (r == -EINVAL)
 		exchange_refuse(exchange, REFUSAL_INVALID_REQUEST, refusal.error, &refusal, "");
 	else if (r < 0)
@@ -307,8 +307,8 @@ static void handle_message(struct call *call)
 
 static void handle_body(struct exchange *exchange)
 {
-	struct call call = {.exchange = exchange,
-		.reply = {.body = &exchange->answer, .id = &call.message.id}};
+	struct call call = {
+		.exchange = exchange, .reply = {.body = &exchange->answer, .id = &call.message.id}};
 	struct mcp_error error;
 	int r = mcp_message_read(exchange->body.data ? exchange->body.data : "",
 		exchange->body.length, exchange->dispatcher->hash_seed, &call.message, &error);
@@ -340,8 +340,8 @@ static bool accepts_json(const char *accept)
 
 static void refuse(struct exchange *exchange, int status, const char *text)
 {
-	struct call call = {.exchange = exchange,
-		.reply = {.body = &exchange->answer, .id = &call.message.id}};
+	struct call call = {
+		.exchange = exchange, .reply = {.body = &exchange->answer, .id = &call.message.id}};
 	struct mcp_error error = {.code = MCP_INVALID_REQUEST};
 
 	snprintf(error.text, sizeof(error.text), "%s", text);

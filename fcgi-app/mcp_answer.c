@@ -250,8 +250,8 @@ static void put_images(struct json_out *out, const struct answer_run *run)
 		json_out_begin(out, '{');
 		put_member(out, "type", "image");
 		json_out_key(out, "data");
-		json_out_base64(out, "", run->figures[i].content.data,
-			run->figures[i].content.length);
+		json_out_base64(
+			out, "", run->figures[i].content.data, run->figures[i].content.length);
 		put_member(out, "mimeType", "image/png");
 		json_out_end(out, '}');
 	}

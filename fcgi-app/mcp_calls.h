@@ -3,8 +3,8 @@
  * 2026-07-28 do that; later ones close the connection instead. Thread-safe.
  *
  * A request's id is the client's choice and mostly a small number. What tells clients apart is the
- * session id that each is given when it begins: a random number, which nobody else can name. That is
- * all it is for; the service forgets it at once.
+ * session id that each is given when it begins: a random number, which nobody else can name. That
+ * is all it is for; the service forgets it at once.
  */
 #ifndef VIVARIUM_MCP_CALLS_H
 #define VIVARIUM_MCP_CALLS_H

@@ -29,8 +29,8 @@ static int fail(struct mcp_error *error, enum mcp_code code, const char *text)
 }
 
 /* Decodes a value, if it is a string. Without memory, or with a NUL in it, nobody knows it. */
-static void take_name(struct mcp_name *name, const char *json, size_t length,
-	enum json_scan_type type)
+static void take_name(
+	struct mcp_name *name, const char *json, size_t length, enum json_scan_type type)
 {
 	struct buffer text = {.cap = MCP_NAME_MAX_BYTES};
 
@@ -110,8 +110,8 @@ static bool is_id(const struct reading *reading)
 {
 	const struct mcp_span *id = &reading->id;
 	bool is_integer = reading->id_type == JSON_SCAN_NUMERIC &&
-			  !memchr(id->text, '.', id->length) && !memchr(id->text, 'e', id->length) &&
-			  !memchr(id->text, 'E', id->length);
+			  !memchr(id->text, '.', id->length) &&
+			  !memchr(id->text, 'e', id->length) && !memchr(id->text, 'E', id->length);
 
 	return id->length <= MCP_ID_MAX_BYTES &&
 	       (is_integer || reading->id_type == JSON_SCAN_STRING);
@@ -128,13 +128,15 @@ static int judge(const struct reading *reading, struct mcp_error *error)
 		!json_in_equals(reading->version.text, reading->version.length, "2.0"))
 		return fail(error, MCP_INVALID_REQUEST, "jsonrpc must be \"2.0\"");
 	if (reading->id.text && !message->id.text)
-		return fail(error, MCP_INVALID_REQUEST, "id must be a string or an integer, of up to 1024 bytes");
+		return fail(error, MCP_INVALID_REQUEST,
+			"id must be a string or an integer, of up to 1024 bytes");
 	if (reading->is_response && !reading->method.text) {
 		message->kind = MCP_RESPONSE;
 		return 0;
 	}
 	if (reading->method_type != JSON_SCAN_STRING || reading->is_response)
-		return fail(error, MCP_INVALID_REQUEST, "method must be a string, without result or error");
+		return fail(error, MCP_INVALID_REQUEST,
+			"method must be a string, without result or error");
 	message->kind = message->id.text ? MCP_REQUEST : MCP_NOTIFICATION;
 	take_name(&message->method, reading->method.text, reading->method.length,
 		reading->method_type);

@@ -13,7 +13,8 @@
 
 enum {
 	MCP_ID_MAX_BYTES = 1024, /* of JSON; a request's id comes back with its answer */
-	MCP_NAME_MAX_BYTES = 128, /* of methods, tools and revisions; longer ones are no known ones */
+	MCP_NAME_MAX_BYTES =
+		128, /* of methods, tools and revisions; longer ones are no known ones */
 };
 
 /* Codes of errors: JSON-RPC's own, and those that the protocol has added. */
@@ -67,7 +68,8 @@ struct mcp_message {
 
 /*
  * Reads length bytes of body, which has to outlive *message: that points into it. hash_seed as for
- * json_scan. Returns 0; -EINVAL and *error, with message->id filled in if it could be read; -ENOMEM.
+ * json_scan. Returns 0; -EINVAL and *error, with message->id filled in if it could be read;
+ * -ENOMEM.
  */
 int mcp_message_read(const char *body, size_t length, uint64_t hash_seed,
 	struct mcp_message *message, struct mcp_error *error);

@@ -5,18 +5,18 @@
 #include <string.h>
 
 const char mcp_tool_instructions[] =
-	"run_python runs a Python script in a fresh sandbox, without a network and without a memory "
-	"of earlier runs. Print what you want to see, or let the script end with an expression; "
-	"figures that matplotlib has open at the end come back as images.";
+	"run_python runs a Python script in a fresh sandbox, without a network and without a "
+	"memory of earlier runs. Print what you want to see, or let the script end with an "
+	"expression; figures that matplotlib has open at the end come back as images.";
 
 static const char description[] =
 	"Runs a Python script in a fresh, isolated process and returns its value, what it printed, "
-	"and its open matplotlib figures as images. The value is that of the script's last expression, or, "
-	"where the script defines main(), what main() returns. Nothing is kept between calls: "
-	"import and define all that is needed in each. The working directory is empty but for the "
-	"given files, and the only place to write. There is no network, and no other program can be "
-	"started. The standard library is there, as are numpy, pandas, scipy and matplotlib where the "
-	"operator has installed them.";
+	"and its open matplotlib figures as images. The value is that of the script's last "
+	"expression, or, where the script defines main(), what main() returns. Nothing is kept "
+	"between calls: import and define all that is needed in each. The working directory is "
+	"empty but for the given files, and the only place to write. There is no network, and no "
+	"other program can be started. The standard library is there, as are numpy, pandas, scipy "
+	"and matplotlib where the operator has installed them.";
 
 static const char annotations[] = "{\"title\": \"Run Python\", \"readOnlyHint\": true, "
 				  "\"destructiveHint\": false, \"idempotentHint\": false, "

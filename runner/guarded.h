@@ -1,4 +1,4 @@
-/* A Python function behind a guard. Included after Python.h, by what is in C and talks to Python. */
+/* A Python function behind a guard. For what is in C and talks to Python. */
 #ifndef VIVARIUM_GUARDED_H
 #define VIVARIUM_GUARDED_H
 

@@ -32,6 +32,7 @@ from _vivarium_leavings import send_figures, send_files
 
 PACKAGES = "/usr/lib/python3/dist-packages"
 _REHEARSAL = "def main():\n    return {'a': 1}\n"
+_CO_OPTIMIZED = 1  # inspect's, which is not worth importing
 
 # --- what the template does once -----------------------------------------------------------------
 
@@ -237,34 +238,31 @@ def execute(source, entry, flags=0, given=None, policy=None):
 
 def _compile(source, entry, flags=0, policy=None):
     """The script's entry, if it has one; its code; without an entry that of its last expression."""
-    may_lack_entry = flags & _vivarium.FLAG_ENTRY_IF_DEFINED
-    if entry is not None and not may_lack_entry and not policy:
-        return entry, compile(source, SCRIPT_FILE, "exec", dont_inherit=True), None
+    tree = policy and policy.check(_parse(source))
+    if entry is not None:
+        code = compile(tree or source, SCRIPT_FILE, "exec", dont_inherit=True)
+        if not flags & _vivarium.FLAG_ENTRY_IF_DEFINED or _defines(code, entry):
+            return entry, code, None
     import ast
-    tree = compile(source, SCRIPT_FILE, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
-    if policy:
-        policy.check(tree)
-    if may_lack_entry and not _defines(tree, entry):
-        entry = None
+    tree = tree or _parse(source)
     last = None
-    if entry is None and tree.body and isinstance(tree.body[-1], ast.Expr):
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
         last = ast.Expression(tree.body.pop().value)
         last = compile(last, SCRIPT_FILE, "eval", dont_inherit=True)
-    return entry, compile(tree, SCRIPT_FILE, "exec", dont_inherit=True), last
+    return None, compile(tree, SCRIPT_FILE, "exec", dont_inherit=True), last
 
 
-def _defines(tree, name):
-    """Whether a function of that name is defined at the top level, in an if or try there or so."""
+def _parse(source):
     import ast
-    nodes = [tree]
-    while nodes:
-        node = nodes.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            if node.name == name:
-                return True
-        elif not isinstance(node, (ast.ClassDef, ast.expr)):
-            nodes += ast.iter_child_nodes(node)
-    return False
+    return compile(source, SCRIPT_FILE, "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+
+
+def _defines(code, name):
+    """Whether a script defines a function of that name: at the top level, in an if or try there or
+    so. Its code has that of the function among its constants; other code is not optimised.
+    """
+    return any(isinstance(each, types.CodeType) and each.co_qualname == name
+               and each.co_flags & _CO_OPTIMIZED for each in code.co_consts)
 
 
 def _make_module(entry):

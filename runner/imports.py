@@ -41,13 +41,14 @@ class Policy:
     # --- before the script runs ---
 
     def check(self, tree):
-        """Raises BlockedImport for the first import in a script's syntax tree that is refused."""
+        """A script's syntax tree; raises BlockedImport for the first import in it that is refused."""
         refused = []
         for node in self._ast.walk(tree):
             refused += self._refused_by(node)
         if refused:
             line, _, module, what = min(refused)
             raise BlockedImport(module, what, line)
+        return tree
 
     def _refused_by(self, node):
         """(line, column, module, words) of what a node of the tree imports and may not."""

@@ -134,6 +134,9 @@ def test_client_library(service, mode, version):
     ("class A:\n    def main(self): pass\n'last'", "last", "__main__"),
     ("def f():\n    def main(): pass\n'last'", "last", "__main__"),
     ("main = lambda: 1\n'last'", "last", "__main__"),
+    ("class main: pass\n'last'", "last", "__main__"),
+    ("'def main(): pass'\nimport math as main\n'last'", "last", "__main__"),
+    ("import functools\n@functools.cache\ndef main(): return 6", 6, "script"),
     ("if __name__ == '__main__':\n    print('guard')\n__name__", "__main__", "__main__"),
     ("def main():\n    return 7\nif __name__ == '__main__':\n    main()", 7, "script"),
 ])
@@ -215,7 +218,8 @@ def test_failures_are_told_to_the_model(service, arguments, kind, error_text):
 
 def test_answer_is_the_ordinary_one(service):
     """structuredContent is what POST /execute says, byte for byte but for times and the id."""
-    script = "import sys\nprint('\u00e9', file=sys.stderr)\ndef main(): return {'\u00e9': [1.0, None]}"
+    script = ("import sys\nprint('\u00e9', file=sys.stderr)\n"
+              "def main(): return {'\u00e9': [1.0, None]}")
     ordinary = service.execute(script, encode="rich").data
     structured = call(service, {"script": script})["structuredContent"]
     for data in (ordinary, structured):
@@ -341,7 +345,8 @@ def test_brackets_without_end(service):
     deep = '{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": %s%s}'
     result(post(service, deep % ('{"a": ' + "[" * 64, "]" * 64 + "}")))
     for levels in (65, 200000):
-        assert "dee" in error(post(service, deep % ('{"a": ' + "[" * levels, "")), -32700, 400, None)
+        body = deep % ('{"a": ' + "[" * levels, "")
+        assert "nested too deeply" in error(post(service, body), -32700, 400, None)
 
 
 def test_what_is_wrong_with_a_message(service):
@@ -467,7 +472,8 @@ def test_listed_origins(make_service, origins, allowed, refused_ones):
 
 @pytest.mark.parametrize("accept, status", [
     ("application/json", 200), ("*/*", 200), ("text/html, application/*;q=0.5", 200),
-    ("TEXT/EVENT-STREAM , APPLICATION/JSON", 200), ("text/event-stream;q=1, */*;q=0.1", 200), ("text/event-stream", 406), ("text/html", 406),
+    ("TEXT/EVENT-STREAM , APPLICATION/JSON", 200), ("text/event-stream;q=1, */*;q=0.1", 200),
+    ("text/event-stream", 406), ("text/html", 406),
     ("application/jsonp", 406), (",;,", 406)])
 def test_accept(service, accept, status):
     """Answers are JSON, also for who would rather have a stream."""

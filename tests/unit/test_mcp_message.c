@@ -26,11 +26,12 @@ static void expect_span(const struct mcp_span *span, const char *text)
 static void test_call(void **state)
 {
 	(void)state;
-	assert_int_equal(read_message("\xEF\xBB\xBF {\"jsonrpc\": \"2.0\", \"\\u0069d\": -7,"
-				      "\"method\": \"tools\\/call\", \"params\": {\"arguments\": "
-				      "{\"script\": \"1\"} , \"name\": \"run_pyth\\u006fn\", \"_meta\": "
-				      "{\"io.modelcontextprotocol/protocolVersion\": \"2026-07-28\","
-				      "\"io.modelcontextprotocol/clientCapabilities\": {}}}}"),
+	assert_int_equal(
+		read_message("\xEF\xBB\xBF {\"jsonrpc\": \"2.0\", \"\\u0069d\": -7,"
+			     "\"method\": \"tools\\/call\", \"params\": {\"arguments\": "
+			     "{\"script\": \"1\"} , \"name\": \"run_pyth\\u006fn\", \"_meta\": "
+			     "{\"io.modelcontextprotocol/protocolVersion\": \"2026-07-28\","
+			     "\"io.modelcontextprotocol/clientCapabilities\": {}}}}"),
 		0);
 	assert_int_equal(message.kind, MCP_REQUEST);
 	expect_span(&message.id, "-7");
@@ -113,15 +114,15 @@ static void test_names(void **state)
 		snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"method\":\"%s\"}", name);
 		assert_int_equal(read_message(text), 0);
 		assert_true(message.method.is_there);
-		assert_string_equal(
-			message.method.text, length == MCP_NAME_MAX_BYTES ? name : "");
+		assert_string_equal(message.method.text, length == MCP_NAME_MAX_BYTES ? name : "");
 	}
 	assert_int_equal(read_message("{\"jsonrpc\":\"2.0\",\"method\":\"ping\\u0000x\"}"), 0);
 	assert_true(message.method.is_there);
 	assert_string_equal(message.method.text, "");
-	assert_int_equal(read_message("{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"params\":{\"name\":5,"
-				      "\"arguments\":[],\"_meta\":[{\"name\":\"x\"}],"
-				      "\"protocolVersion\":\"\"}}"),
+	assert_int_equal(
+		read_message("{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"params\":{\"name\":5,"
+			     "\"arguments\":[],\"_meta\":[{\"name\":\"x\"}],"
+			     "\"protocolVersion\":\"\"}}"),
 		0);
 	assert_false(message.name.is_there);
 	assert_null(message.arguments.text);
