@@ -141,3 +141,12 @@ def test_the_reader_goes_with_the_service(guarded, ring, number):
         os.geteuid() == 0)
     kill(master, number)
     assert eventually(lambda: is_gone(reader), 8)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_a_file_of_somebody_else(guarded, ring):
+    """Root's service reads it all the same, and root's edits leave it to its owner."""
+    os.chown(ring.path, 1234567, 1234567)
+    key = ring.add("later")
+    assert os.stat(ring.path).st_uid == os.stat(ring.path).st_gid == 1234567
+    assert eventually(lambda: ask(guarded, key) == 200, 5), guarded.log()

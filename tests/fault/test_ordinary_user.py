@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import BUILD, TOP, Service, free_port
+from keyring import KeyFile
 from supervision import (Flight, Footprint, Tree, all_processes, eventually, kill, standing_cells,
                          take_off)
 
@@ -90,6 +91,28 @@ def test_pandas(service):
         "    return {'x': int(df['x'].sum()), 'c': round(float(df['x'].corr(df['y'])), 6)}\n")
     assert answer.status == 200, answer
     assert answer.data["result"] == {"x": 55, "c": 0.974559}
+
+
+def test_keys(checkout):
+    """The key reader is that user, too, and sees what becomes of the user's own file."""
+    directory = Path(tempfile.mkdtemp(prefix="vivarium-keys-"))
+    ring = KeyFile(directory / "keys")
+    key = ring.add("first")
+    for path in (directory, ring.path):
+        os.chown(path, USER or -1, USER or -1)
+    instance = OrdinaryService(checkout, workers=1, cells_per_worker=1, library_sets="base",
+                               key_file=ring.path)
+    try:
+        def status():
+            return instance.post('{"script": "def main(): pass"}', X_Api_Key=key).status
+        assert status() == 200
+        assert instance.execute("def main(): pass").status == 401
+        ring.revoke("first")
+        assert eventually(lambda: status() == 401, 5), instance.log()
+    finally:
+        assert instance.stop() == 0, instance.log()
+        os.unlink(instance.log_path)
+        shutil.rmtree(directory)
 
 
 def test_timeout(service):
