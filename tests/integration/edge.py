@@ -245,6 +245,22 @@ def tell_parameters(parameters, write):
     write(b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 
+class Events:
+    """Answers with two events, the second one only when `read` is set: when the first has come."""
+
+    FIRST = b"event: stdout\ndata: \"first\"\n\n"
+    LAST = b"event: result\ndata: {}\n\n"
+
+    def __init__(self):
+        self.read = threading.Event()
+
+    def __call__(self, parameters, write):
+        write(b"Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n\r\n")
+        write(self.FIRST)
+        assert self.read.wait(10)
+        write(self.LAST)
+
+
 def await_listening(nginx):
     deadline = time.monotonic() + 10
     while True:

@@ -7,14 +7,13 @@ behind it, a stand-in that tells what nginx sent.
 import json
 import os
 import subprocess
-import threading
 import time
 
 import pytest
 
 from conftest import TOP
-from edge import (BODY_LIMIT, CHUNKED, Answer, Nginx, Responder, ask, check_error, connect, post,
-                  read_until, request, tell_parameters)
+from edge import (BODY_LIMIT, CHUNKED, Answer, Events, Nginx, Responder, ask, check_error, connect,
+                  post, read_until, request, tell_parameters)
 
 APP = b"Origin: https://app.example"
 STRANGER = b"Origin: https://evil.example"
@@ -387,18 +386,12 @@ def test_no_value_breaks_out(name):
 
 def test_events_pass_as_they_come(make_nginx):
     """X-Accel-Buffering: no is heeded: an event is there before the next one is written."""
-    def stream(parameters, write):
-        write(b"Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n\r\n")
-        write(b"event: stdout\ndata: " + b"a" * 5000 + b"\n\n")
-        assert read.wait(10)
-        write(b"event: result\ndata: {}\n\n")
-
-    read = threading.Event()
-    nginx = make_nginx(handle=stream, cors_origins="*")
+    events = Events()
+    nginx = make_nginx(handle=events, cors_origins="*")
     with connect(nginx) as connection:
         connection.sendall(post(b"Content-Length: 2", b"Accept-Encoding: gzip", APP, body=b"{}"))
-        head = read_until(connection, b"aaa\n\n")
+        head = read_until(connection, events.FIRST)
         assert b"Content-Encoding" not in head and b"X-Accel" not in head
         assert b"Access-Control-Allow-Origin: *" in head
-        read.set()
-        read_until(connection, b"event: result\ndata: {}\n\n")
+        events.read.set()
+        read_until(connection, events.LAST)

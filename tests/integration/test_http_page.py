@@ -4,14 +4,13 @@ import json
 import os
 import re
 import subprocess
-import threading
 
 import pytest
 
 from certificates import Certificate
 from conftest import BUILD, TOP, free_port
-from edge import (BODY_LIMIT, Nginx, Responder, ask, await_listening, check_error, connect, post,
-                  read_until, request, tell_parameters)
+from edge import (BODY_LIMIT, Events, Nginx, Responder, ask, await_listening, check_error, connect,
+                  post, read_until, request, tell_parameters)
 
 PAGE = (TOP / "docs" / "http.md").read_text()
 
@@ -107,18 +106,11 @@ def test_behind_an_nginx(make_proxy):
 
 def test_stream_behind_an_nginx(make_proxy):
     """Events pass both as they come."""
-    read = threading.Event()
-
-    def stream(parameters, write):
-        write(b"Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n\r\n")
-        write(b"event: stdout\ndata: \"first\"\n\n")
-        assert read.wait(10)
-        write(b"event: result\ndata: {}\n\n")
-
-    proxy = make_proxy(stream, trusted_proxies="127.0.0.1 ::1")
+    events = Events()
+    proxy = make_proxy(events, trusted_proxies="127.0.0.1 ::1")
     with connect(proxy) as connection:
         connection.sendall(
             post(b"Content-Length: 2", body=b"{}").replace(b"/execute", b"/python/execute"))
-        read_until(connection, b'"first"\n\n')
-        read.set()
-        read_until(connection, b"event: result\ndata: {}\n\n")
+        read_until(connection, events.FIRST)
+        events.read.set()
+        read_until(connection, events.LAST)

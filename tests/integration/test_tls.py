@@ -6,15 +6,14 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 import time
 
 import pytest
 
 from certificates import Authority
 from conftest import BUILD, CONF, TOP, free_port
-from edge import (BODY_LIMIT, Answer, Nginx, Responder, ask, check_error, connect, hang_up, post,
-                  request, say_nothing, tell_parameters)
+from edge import (BODY_LIMIT, Answer, Events, Nginx, Responder, ask, check_error, connect, hang_up,
+                  post, request, say_nothing, tell_parameters)
 from test_nginx import MALFORMED
 
 
@@ -193,22 +192,15 @@ def test_errors_over_tls(shared, name):
 
 def test_events_pass_as_they_come_over_http2(make_nginx):
     """An event is there before the next one is written."""
-    read = threading.Event()
-
-    def stream(parameters, write):
-        write(b"Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n\r\n")
-        write(b"event: stdout\n")
-        assert read.wait(10)
-        write(b"event: result\n")
-
+    events = Events()
     nginx = make_nginx()
-    nginx.stand_in("execute.sock", Responder(stream))
+    nginx.stand_in("execute.sock", Responder(events))
     with subprocess.Popen(
             ["curl", "--silent", "--no-buffer", "--http2", "--cacert", nginx.tls.authority, "-d", "{}",
              f"https://localhost:{nginx.port}/execute"], stdout=subprocess.PIPE) as client:
-        assert client.stdout.readline() == b"event: stdout\n"
-        read.set()
-        assert client.stdout.read() == b"event: result\n"
+        assert client.stdout.read(len(events.FIRST)) == events.FIRST
+        events.read.set()
+        assert client.stdout.read() == events.LAST
 
 
 def test_plain_http_on_the_port_of_https(shared):
