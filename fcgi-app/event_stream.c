@@ -12,8 +12,8 @@ enum {
 	HEARTBEAT_US = 10 * 1000 * 1000,
 	BACKLOG_MAX_BYTES = 4 << 20, /* both streams' 1 MiB, and headers of small frames */
 	/*
-	 * A unix socket has room as long as three quarters of its buffer are free (unix(7) has 208
-	 * KiB by default): so much can be written then without waiting.
+	 * A Unix socket has room as long as three quarters of its buffer are free, which is 208 KiB
+	 * unless the machine has another default: so much can be written then without waiting.
 	 */
 	WRITE_BYTES = 16 * 1024,
 	END_US = 30 * 1000 * 1000, /* for the reader to take what is left */
@@ -90,7 +90,7 @@ static int append_output(struct event_stream *stream)
 	return r < 0 ? r : append(stream, "\n\n");
 }
 
-/* The next thing to send, where nothing is on its way. An event without its memory is dropped. */
+/* The next thing to send, where nothing is on its way. Without memory live output ends here. */
 static void make_next(struct event_stream *stream)
 {
 	int r = 0;
@@ -104,7 +104,7 @@ static void make_next(struct event_stream *stream)
 		r = append_output(stream);
 	stream->heartbeat_due = false;
 	if (r < 0) {
-		stream->out.length = 0;
+		stream->out.length = stream->backlog.length = stream->taken = 0;
 		stream->is_cut = true;
 	}
 }
