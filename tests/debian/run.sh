@@ -27,6 +27,9 @@ bootstrap() {
 		>"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; exit 1; }
 	cp /etc/resolv.conf /etc/hosts "$1/etc/"
 	cp /etc/apt/apt.conf.d/*proxy* "$1/etc/apt/apt.conf.d/" 2>/dev/null || :
+	# Behind a proxy PyPI may be vouched for by an authority of the network's own.
+	cp /usr/local/share/ca-certificates/*.crt "$1/usr/local/share/ca-certificates/" 2>/dev/null &&
+		chroot "$1" update-ca-certificates >"$work/log" 2>&1 || :
 }
 
 if [ -z "$base" ]; then
