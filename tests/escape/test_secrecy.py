@@ -53,6 +53,7 @@ def marked(tmp_path_factory):
     policy.symlink_to(CONF.parent / "seccomp.policy")
     for role in ("dispatcher", "worker"):  # theirs lie beside the configuration
         (top / f"{role}.policy").symlink_to(CONF.parent / f"{role}.policy")
+    (top / "libraries.json").symlink_to(CONF.parent / "libraries.json")
     conf.write_text(f"# {marks.configuration}\nseccomp_policy = {policy}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conftest, "CONF", conf)
