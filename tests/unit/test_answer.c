@@ -260,6 +260,19 @@ static void test_truncated_and_warnings(void **state)
 		"\"truncated\": {\"stderr\": 1, \"stderr_at\": 0}, " USAGE CLOSING);
 }
 
+static void test_live_output_that_was_cut(void **state)
+{
+	struct answer_run run = make_run((struct verdict){.kind = VERDICT_OK});
+
+	(void)state;
+	run.result = (struct answer_text)SAY("null");
+	run.live_is_cut = true;
+	expect(&run, 200,
+		"{\"success\": true, \"result\": null, " QUIET
+		"\"warnings\": [\"live output was not read in time, and is not complete\"], " USAGE
+			CLOSING);
+}
+
 /* Texts of a script, of any bytes. */
 static void test_hostile_texts(void **state)
 {
@@ -413,6 +426,7 @@ int main(void)
 		cmocka_unit_test(test_blocked_import),
 		cmocka_unit_test(test_internal),
 		cmocka_unit_test(test_truncated_and_warnings),
+		cmocka_unit_test(test_live_output_that_was_cut),
 		cmocka_unit_test(test_hostile_texts),
 		cmocka_unit_test(test_longest_texts),
 		cmocka_unit_test(test_without_entry),
