@@ -4,6 +4,7 @@
 #   make run                 PORT=8080 LISTEN=127.0.0.1 CONF=conf/vivarium.conf
 #   make test                all tests
 #   make smoke URL=...       hold a running service against the contract
+#   make libraries           every library of the catalogue; VENV=build/libraries
 #   make bench               against the usual architecture, on this machine; BENCH=--quick
 #   make fuzz, make analyse, make test-asan
 #   make MODE=debug|asan|coverage|fuzz
@@ -65,7 +66,8 @@ PROGRAMS = $(BUILD)/vivarium $(BUILD)/vivarium-template
 .DELETE_ON_ERROR:
 .PHONY: all programs run tests test test-only test-debian test-vm test-asan test-asan-run bench \
 	bench-programs bench-forks fuzz fuzz-programs fuzz-run analyse analyse-run clean packages-build \
-	packages-run packages-test packages-bench packages-fuzz packages-analyse packages-pypi smoke
+	packages-run packages-test packages-bench packages-fuzz packages-analyse packages-pypi smoke \
+	packages-libraries libraries test-libraries
 
 all: packages-build
 	@umask 022 && $(MAKE) --no-print-directory programs
@@ -94,7 +96,8 @@ $(BUILD)/fcgi-app/openapi.o: fcgi-app/openapi.json
 
 -include $(SERVICE_OBJECTS:.o=.d) $(TEMPLATE_OBJECTS:.o=.d)
 
-packages-build packages-run packages-test packages-bench packages-fuzz packages-analyse: packages-%:
+packages-build packages-run packages-test packages-bench packages-fuzz packages-analyse \
+packages-libraries: packages-%:
 	@deploy/packages.sh ensure $*
 
 # What the tests need from PyPI, in an environment of its own.
@@ -109,6 +112,12 @@ $(PYPI)/installed: tests/requirements.txt
 	@$(PYPI)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@$(PYPI)/bin/pip check >$@.log || { cat $@.log; exit 1; }
 	@touch $@
+
+# The libraries of conf/libraries.json: Debian's packages, and from PyPI what Debian lacks.
+VENV ?= build/libraries
+
+libraries: packages-run packages-libraries
+	@deploy/libraries.sh "$(VENV)"
 
 run: packages-run all
 	@PORT="$(PORT)" LISTEN="$(LISTEN)" CONF="$(CONF)" BUILD="$(abspath $(BUILD))" deploy/run.sh
@@ -140,6 +149,12 @@ test: packages-run packages-test packages-build
 test-only: packages-run packages-test packages-build
 	@umask 022 && $(MAKE) --no-print-directory tests packages-pypi
 	@VIVARIUM_BUILD="$(abspath $(BUILD))" $(PYTHON) tests/run.py $(TESTS)
+
+# Every example of the catalogue, after make libraries.
+test-libraries: packages-run packages-test packages-build
+	@umask 022 && $(MAKE) --no-print-directory tests
+	@VIVARIUM_BUILD="$(abspath $(BUILD))" VIVARIUM_LIBRARIES="$(abspath $(VENV))" \
+		$(PYTHON) -m pytest -q tests/integration/test_library_examples.py
 
 # In an empty Debian root, as root: make test-debian RELEASE=trixie
 RELEASE ?= trixie

@@ -10,7 +10,7 @@
 # needs sh, dpkg and apt, no sudo, no curl. Reads nothing from standard input.
 set -u
 
-groups="build run test bench fuzz analyse debian"
+groups="build run test bench fuzz analyse debian libraries"
 
 # libc6-dev is named because gcc only recommends it.
 build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev nettle-dev
@@ -28,6 +28,12 @@ bench="wrk apache2-utils bubblewrap python3-flask gunicorn curl"
 fuzz="clang libclang-rt-dev"
 
 analyse="clang-tidy cppcheck"
+
+# Of the catalogue's libraries those that Debian 12 and 13 have (Ubuntu 24.04 was not looked at).
+libraries="python3-venv python3-seaborn python3-plotly python3-sklearn python3-statsmodels
+	python3-sympy python3-torch python3-openpyxl python3-sqlalchemy python3-requests python3-pil
+	python3-opencv python3-nltk python3-bs4 python3-selenium python3-tqdm jupyter python3-pytest
+	python3-ipython black python3-flake8"
 
 debian="debootstrap git util-linux"
 
@@ -51,6 +57,7 @@ names() {
 		fuzz) echo $fuzz ;;
 		analyse) echo $analyse ;;
 		debian) echo $debian ;;
+		libraries) echo $libraries ;;
 		esac
 	done | tr ' ' '\n' | sort -u
 }
