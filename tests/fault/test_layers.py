@@ -128,7 +128,7 @@ def test_values(machine):
         "cause"]["kind"] == "memory"
 
 
-def test_virtual_environment(machine, checkout, tmp_path):  # noqa: F811
+def test_virtual_environment(machine, checkout):  # noqa: F811
     """Its packages are there without mounts too, and so is the list, where nobody may fork."""
     name, _ = machine
     venv = make_venv(checkout, {"vessel.py": "__version__ = '1.5'\n",

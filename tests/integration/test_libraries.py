@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from answers import failed, refused, result
-from venvs import make_venv
+from conftest import TOP
+from venvs import make_venv, open_path  # noqa: F401 (a fixture)
 
 CATEGORIES = {
     "data_science": "Data Science & Analysis",
@@ -149,9 +150,9 @@ def test_not_installed(make_service, tmp_path):
         "import json\ndef main(): return json.__version__"))
 
 
-def test_installed_but_not_importable(make_service, tmp_path):
+def test_installed_but_not_importable(make_service, open_path):
     """What is on the disk and breaks when it is imported is not there, however it breaks."""
-    venv = make_venv(tmp_path, {
+    venv = make_venv(open_path, {
         "good.py": "import json\n__version__ = '1.5'\n",
         "incomplete.py": "import no_such_module_here\n",
         "faulty.py": "import ctypes\nctypes.string_at(0)\n",
@@ -159,7 +160,7 @@ def test_installed_but_not_importable(make_service, tmp_path):
         "part.py": "there = 1\n",
     })
     names = ["incomplete", "faulty", "leaving", "good"]
-    catalogue = write_catalogue(tmp_path / "libraries.json", {
+    catalogue = write_catalogue(open_path / "libraries.json", {
         **{name: entry(f"import {name}") for name in names},
         "part": entry("from part import missing")})
     service = make_service(library_catalogue=catalogue, library_sets="base", python_venv=venv)
@@ -200,13 +201,13 @@ def test_gzip(service):
     assert answer.headers["Content-Encoding"] == "gzip"
 
 
-def test_asking_again_costs_no_execution(make_service, tmp_path):
+def test_asking_again_costs_no_execution(make_service, open_path):
     """Many at once have one list made, and those who come later none.
 
     A module without metadata is asked for its version, and this one says another each time.
     """
-    venv = make_venv(tmp_path, {"fickle/__init__.py": "import time\n__version__ = time.time_ns()\n"})
-    catalogue = write_catalogue(tmp_path / "libraries.json", {"fickle": entry("import fickle")})
+    venv = make_venv(open_path, {"fickle/__init__.py": "import time\n__version__ = time.time_ns()\n"})
+    catalogue = write_catalogue(open_path / "libraries.json", {"fickle": entry("import fickle")})
     service = make_service(workers=1, cells_per_worker=1, library_sets="base", python_venv=venv,
                            library_catalogue=catalogue)
     with concurrent.futures.ThreadPoolExecutor(40) as pool:
@@ -273,3 +274,23 @@ def test_import_lists(make_service, tmp_path):
     found = libraries(listing(service))
     assert {name for name, library in found.items() if library["installed"]} == {"json"}
     failed(service.execute("import os\ndef main(): pass"), "blocked_import")
+
+
+def test_modules_that_newer_pythons_dropped(service):
+    """docs/libraries.md names exactly those of Python 3.10 that are not there any more."""
+    rows = re.findall(r"^\| 3\.(\d+) \| (.*) \|$", (TOP / "docs" / "libraries.md").read_text(), re.M)
+    assert [minor for minor, _ in rows] == ["11", "12", "13"]
+    minor, known = result(service.execute(
+        "import sys\ndef main(): return [sys.version_info.minor, sorted(sys.stdlib_module_names)]"))
+    for since, names in rows:
+        names = set(re.findall(r"`(\w+)`", names))
+        assert names and (names.isdisjoint(known) if minor >= int(since) else names <= set(known))
+
+
+def test_documented_entry(make_service, tmp_path):
+    """The entry that docs/libraries.md adds to the catalogue is one."""
+    text = (TOP / "docs" / "libraries.md").read_text()
+    lines = re.search(r'^    "lxml": \{\n(?:    .*\n)+?    \}\n', text, re.M)[0]
+    catalogue = write_catalogue(tmp_path / "libraries.json", json.loads("{" + lines + "}"))
+    service = make_service(library_catalogue=catalogue, library_sets="base", workers=1)
+    assert set(libraries(listing(service))) == {"lxml"}

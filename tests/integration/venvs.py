@@ -1,18 +1,29 @@
 """Virtual environments for tests: with packages made on the spot, without a network."""
 
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
+
+import pytest
 
 
-def make_venv(directory, files, *options):
+@pytest.fixture
+def open_path():
+    """A directory that everybody can get to; those of pytest are closed again by its next session."""
+    path = Path(tempfile.mkdtemp(prefix="vivarium-open-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def make_venv(directory, files):
     """A virtual environment of the system's Python below directory, with files as its packages."""
     venv = directory / "venv"
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", "--system-site-packages",
-                    *options, venv], check=True)
+                    venv], check=True)
     add_packages(venv, files)
-    for folder in [venv, *directory.parents[:-1], directory]:
-        if str(folder).startswith("/tmp/pytest") and folder.owner() == directory.owner():
-            folder.chmod(0o755)  # pytest's own are closed to others
     return venv
 
 
