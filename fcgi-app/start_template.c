@@ -52,7 +52,7 @@ static void exec_template(const void *context, int control)
 	keep[0] = fcntl(setup->program, F_DUPFD_CLOEXEC, HIGH_FD);
 	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
 		keep[i - TEMPLATE_FD_CONTROL + 1] = dup2(from[i], i);
-	child_confine_descriptors(false, keep, (size_t)(last - TEMPLATE_FD_CONTROL + 2));
+	child_confine_descriptors(false, keep, (size_t)last - TEMPLATE_FD_CONTROL + 2);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execveat(keep[0], "", (char *const *)arguments, (char *const *)environment, AT_EMPTY_PATH);
