@@ -20,6 +20,18 @@ struct template_context {
 	bool in_turn;
 };
 
+/* What whoever started the service ignores (nohup does that) would be ignored by scripts as well. */
+static void reset_signals(void)
+{
+	sigset_t none;
+	int number;
+
+	for (number = 1; number < NSIG; number++)
+		signal(number, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 /* Puts the descriptors where the template looks for them, and nothing else (cell_message.h). */
 static void exec_template(const void *context, int control)
 {
@@ -35,7 +47,6 @@ static void exec_template(const void *context, int control)
 	/* symbols bound once, before all forks, and not by every execution; scripts do not see it
 	 */
 	const char *environment[] = {"LD_BIND_NOW=1", NULL};
-	sigset_t none;
 
 	dup2(template->base->template_stderr, STDERR_FILENO);
 	arrangement_print(&setup->arrangement, arrangement);
@@ -53,8 +64,7 @@ static void exec_template(const void *context, int control)
 	for (i = TEMPLATE_FD_CONTROL; i <= last; i++)
 		keep[i - TEMPLATE_FD_CONTROL + 1] = dup2(from[i], i);
 	child_confine_descriptors(false, keep, (size_t)last - TEMPLATE_FD_CONTROL + 2);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	reset_signals();
 	execveat(keep[0], "", (char *const *)arguments, (char *const *)environment, AT_EMPTY_PATH);
 	dprintf(STDERR_FILENO, "exec %s: %s\n", setup->config->template_program, strerror(errno));
 	_exit(1);

@@ -44,13 +44,16 @@ class Answer:
         return f"<{self.status} {self.body[:2000]!r}>"
 
 
+def heed_hangups():
+    """Also where the tests themselves ignore them (nohup)."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Service:
     """A running instance, started by deploy/run.sh; keyword arguments become --set key=value."""
 
     check = None  # what all answers of request() are shown to: method, path, answer
     tls = None  # a certificate of tests/integration/certificates.py, to speak HTTPS with
-
-    tls = None  # also of services that others start
 
     def __init__(self, tls=None, **settings):
         if tls:
@@ -66,7 +69,7 @@ class Service:
                            BUILD=str(BUILD), ACCESS_LOG="off")
         self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
                                         stdout=open(self.log_path, "w"), stderr=subprocess.STDOUT,
-                                        start_new_session=True)
+                                        start_new_session=True, preexec_fn=heed_hangups)
         try:
             self._await_ready()
         except BaseException:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -14,10 +15,10 @@ from conftest import BUILD, CONF, TOP
 PROGRAM = BUILD / "vivarium"
 
 
-def vivarium(*arguments, stdin="", timeout=60):
+def vivarium(*arguments, stdin="", timeout=60, **options):
     """Runs the command to its end."""
     return subprocess.run([PROGRAM, *map(str, arguments)], input=stdin, capture_output=True,
-                          text=True, timeout=timeout)
+                          text=True, timeout=timeout, **options)
 
 
 def run(script, *options):
@@ -127,6 +128,20 @@ def own_processes():
         if words[:2] == [bytes(PROGRAM), b"run"]:
             found.append(path)
     return found
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1"])
+def test_signals_that_were_ignored(name):
+    """What nohup or a shell's background does to the command is not the script's to inherit."""
+    done = vivarium(
+        "run", "--config", CONF, "--json", "-",
+        stdin=f"import os, signal\ndef main(): os.kill(os.getpid(), signal.{name})",
+        preexec_fn=lambda: signal.signal(getattr(signal, name), signal.SIG_IGN))
+    cause = json.loads(done.stdout)["cause"]
+    if name == "SIGINT":  # Python makes an exception of it
+        assert cause["type"] == "KeyboardInterrupt"
+    else:
+        assert cause == {"kind": "signal", "signal": name}
 
 
 def test_nothing_remains():
