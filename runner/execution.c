@@ -256,7 +256,7 @@ static int take_body(struct job *job, int body)
 	if (r < 0)
 		return r;
 	while (!r && frame_reader_next(&reader, &frame))
-		r = take_frame(job, &frame);
+		r = frame.type == FRAME_JOB ? -EPROTO : take_frame(job, &frame);
 	munmap(reader.in.data, reader.in.length);
 	return r;
 }

@@ -90,16 +90,19 @@ static int take_cancel(struct cell *cell)
 
 /*
  * Room for a large job: the dispatcher writes it there, the execution reads it there, and nobody
- * passes it on piece by piece. It is made here, of a size that is settled, because a process that
- * makes such files can fill all memory, and the dispatcher is to have no way to that.
+ * passes it on piece by piece. It is made here, and can never grow, because a process that makes
+ * such files can fill all memory, and the dispatcher is to have no way to that: one room for each
+ * cell, emptied when the job is over, whoever still holds it (cell_job_reset).
  */
 static int make_room(struct cell *cell, uint32_t bytes)
 {
-	SCOPE_FD room = memfd_create("job", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	SCOPE_FD room = -1;
 	int r;
 
-	if (room < 0 || ftruncate(room, bytes) < 0 ||
-		fcntl(room, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+	if (cell->lane_out.descriptor)
+		return -EPROTO; /* the one before was called off and never received */
+	room = memfd_create("job", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (room < 0 || ftruncate(room, bytes) < 0 || fcntl(room, F_ADD_SEALS, F_SEAL_GROW) < 0)
 		return -errno;
 	cell->job.body = fcntl(room, F_DUPFD_CLOEXEC, 0) + 1;
 	if (!cell->job.body)
@@ -130,16 +133,21 @@ static int begin_job(struct cell *cell, const struct frame *frame)
 			       &cell->job.out.out, FRAME_JOB, frame->payload, frame->length);
 }
 
-/* From here on it cannot change; a mapping that could still write to it makes sealing fail. */
+/*
+ * From here on nobody writes to it; a mapping that still could makes sealing fail. Who cuts it short
+ * ends his own job.
+ */
 static int take_body(struct cell *cell)
 {
-	int body = cell->job.body - 1;
+	int body = cell->job.body - 1, copy;
 
 	if (body < 0 || cell->job.out.descriptor ||
 		fcntl(body, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) < 0)
 		return -EPROTO;
-	cell->job.out.descriptor = body + 1;
-	cell->job.body = 0;
+	copy = fcntl(body, F_DUPFD_CLOEXEC, 0);
+	if (copy < 0)
+		return -errno;
+	cell->job.out.descriptor = copy + 1;
 	return 0;
 }
 

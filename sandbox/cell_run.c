@@ -2,6 +2,7 @@
 
 #include "sandbox/clock.h"
 #include "sandbox/json_scan.h"
+#include "sandbox/log.h"
 #include "sandbox/proc_status.h"
 #include "sandbox/scope.h"
 #include "sandbox/verdict.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
 	KEEP_BYTES = 64 * 1024, /* memory kept between executions, a buffer */
@@ -52,8 +54,12 @@ void cell_job_reset(struct cell *cell)
 {
 	struct frame_writer out = cell->job.out;
 
-	if (cell->job.body)
+	if (cell->job.body) {
+		/* if that fails its memory is held for as long as the dispatcher likes */
+		if (ftruncate(cell->job.body - 1, 0) < 0)
+			log_warning("worker", "empty the room of a job: %s", strerror(errno));
 		close(cell->job.body - 1);
+	}
 	frame_writer_reset(&out, KEEP_BYTES);
 	cell->job = (struct cell_job){.out = out};
 }

@@ -235,7 +235,7 @@ BREACHES = {
 }
 
 
-SPARE = 7  # lanes that no breach uses up
+SPARE = 8  # lanes that no breach uses up
 
 
 @pytest.fixture(scope="module")
@@ -343,12 +343,11 @@ def ask_for_room(lane, size):
 
 
 def test_room_for_a_large_job(taken_over):
-    """It has the size that was announced, for good, and what is in it counts until it is sent."""
+    """It never grows, what is in it counts until it is sent, and its memory goes with the job."""
     lane, large = taken_over.lanes[2], body()
     room = ask_for_room(lane, len(large))
-    for length in (0, len(large) + 1):
-        with pytest.raises(PermissionError):
-            os.ftruncate(room, length)
+    with pytest.raises(PermissionError):
+        os.ftruncate(room, len(large) + 1)
     with pytest.raises(PermissionError):
         os.pwrite(room, b"x", len(large))
     os.pwrite(room, large, 0)
@@ -356,8 +355,36 @@ def test_room_for_a_large_job(taken_over):
     assert receive(lane, RESULT) == b'"large"'
     with pytest.raises(PermissionError):
         os.pwrite(room, b"x", 0)
+    assert eventually(lambda: os.fstat(room).st_size == 0, 3)
     os.close(room)
     assert serves(lane)
+
+
+def test_room_that_is_cut_short(taken_over):
+    """Whatever the execution then reads, or fails to, its cell goes on."""
+    lane, large = taken_over.lanes[2], body()
+    for length in (0, 100, 4096):
+        room = ask_for_room(lane, len(large))
+        os.pwrite(room, large, 0)
+        lane.sendall(frame(BODY))
+        os.ftruncate(room, length)
+        lane.sendall(frame(GO))
+        receive(lane, VERDICT)
+        os.close(room)
+        assert eventually(lambda: serves(lane), 5)
+
+
+def test_rooms_that_nobody_receives(taken_over, instance):
+    """Called off again and again on a lane that is never read: the lane goes, no descriptor stays."""
+    lane, worker = taken_over.lanes.pop(), Tree(instance).workers[0]
+    before = len(os.listdir(f"/proc/{worker.pid}/fd"))
+    lane.settimeout(2)
+    with pytest.raises(OSError):
+        for _ in range(20000):
+            lane.sendall(frame(CANCEL) * 50 + frame(JOB, limits(body=MIB)) + frame(CANCEL))
+    lane.close()
+    assert serves(taken_over.lanes[0])
+    assert eventually(lambda: len(os.listdir(f"/proc/{worker.pid}/fd")) <= before + 2, 5)
 
 
 def test_room_that_stays_open_to_changes(taken_over):
