@@ -283,11 +283,14 @@ def run(source, entry, flags, given):
     given: what came beside script and entry, by name, as JSON in bytes; or None.
     """
     outputs = given and given.get("outputs")
+    process = os.getpid()
     try:
         policy = None if flags & _vivarium.FLAG_OWN else _import_policy
         outcome = execute(source.decode(), entry, flags, given, policy)
     except MemoryError:  # once more, while the first failure was put into words
         outcome = Outcome(_vivarium.EXCEPTION, error="MemoryError", type_name="MemoryError")
+    if os.getpid() != process:
+        _end_child(outcome)
     if outcome.kind is not None:
         _flush()
         if outputs:
@@ -307,6 +310,18 @@ def run(source, entry, flags, given):
             if outputs:
                 send_files(outputs)  # once more: threads may have written some
             _vivarium.send(_vivarium.FRAME_DONE, b"")
+
+
+def _end_child(outcome):
+    """A process that the script forked has come to the end of it, too: only the first one answers."""
+    code = 0
+    if outcome.kind == _vivarium.EXIT:
+        code = outcome.exit_code
+    elif outcome.kind is not None:
+        code = 1
+        sys.stderr.write(outcome.traceback_text or outcome.error + "\n")
+    _finish()
+    os._exit(code)
 
 
 def _has_work_left():

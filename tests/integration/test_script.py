@@ -426,3 +426,27 @@ def test_no_two_runs_draw_the_same(service, code):
     """Everything is reseeded at the fork."""
     values = [run(service, code, timeout=30) for _ in range(8)]
     assert len(set(values)) == 8, values
+
+
+# --- a child process that comes to the end of the script ------------------------------------------
+
+
+@pytest.mark.parametrize("end, status", [
+    ("sys.exit(3)", 3), ("return 'child'", 0), ("raise ValueError('in the child')", 1),
+    ("return {1, 2}", 1), ("os._exit(7)", 7)])
+def test_child_that_ends(service, end, status):
+    """It has an exit status, as on any Linux, and the answer is its parent's."""
+    data = ok(service.execute(
+        f"import os, sys, time\ndef main():\n    if os.fork() == 0:\n        {end}\n"
+        "    status = os.waitstatus_to_exitcode(os.wait()[1])\n    time.sleep(0.1)\n"
+        "    print('parent')\n    return status"))
+    assert data["result"] == status and data["stdout"] == "parent\n"
+    assert ("in the child" in data["stderr"]) == ("in the child" in end)
+
+
+def test_child_of_a_program(service):
+    """With entry null as well; atexit handlers run in both."""
+    data = ok(service.execute(
+        "import atexit, os\natexit.register(lambda: os.write(1, b'end\\n'))\npid = os.fork()\n"
+        "if pid: os.wait()\npid > 0", entry=None))
+    assert data["result"] is True and data["stdout"] == "end\nend\n"
