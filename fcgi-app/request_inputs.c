@@ -19,6 +19,7 @@ typedef bool element_check(const struct json_walk_item *item);
 struct checking {
 	struct parsing *parsing;
 	const char *field, *allowed;
+	element_check *check_name; /* of an object's members; NULL: any */
 	element_check *check;
 	size_t count, most;
 };
@@ -32,14 +33,19 @@ static void refuse(struct checking *checking, const struct value *value)
 	request_refuse(checking->parsing, checking->field, value, error, checking->allowed);
 }
 
+/* Where a member's name is at fault the name is what is told, not its value, which may be a secret. */
 static bool check_element(void *context, const struct json_walk_item *item)
 {
 	struct checking *checking = context;
 	const struct value value = {
 		.text = item->value, .length = item->value_length, .type = item->type};
+	const struct value name = {
+		.text = item->key, .length = item->key_length, .type = JSON_SCAN_STRING};
 
 	checking->count++;
-	if (!checking->check(item))
+	if (checking->check_name && !checking->check_name(item))
+		refuse(checking, &name);
+	else if (!checking->check(item))
 		refuse(checking, &value);
 	return !checking->parsing->error && (!checking->most || checking->count <= checking->most);
 }
@@ -152,7 +158,7 @@ static bool is_variable(const struct json_walk_item *item)
 	bool is_named = !r && is_variable_name(name.data, name.length);
 
 	buffer_free(&name);
-	return is_named && is_string(item);
+	return is_named;
 }
 
 void request_take_env(struct parsing *parsing, const struct value *value)
@@ -161,7 +167,8 @@ void request_take_env(struct parsing *parsing, const struct value *value)
 		.field = "env",
 		.allowed = "an object of strings without a NUL, names [A-Z_][A-Z0-9_]*, not LD_* "
 			   "or PYTHON*",
-		.check = is_variable};
+		.check_name = is_variable,
+		.check = is_string};
 
 	take_text(&checking, value, JSON_SCAN_OBJECT, FRAME_ENV);
 }

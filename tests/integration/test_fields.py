@@ -526,3 +526,13 @@ def test_large_body_has_a_limit(service):
     data = refused(service.post(body), "payload_too_large", 413)
     assert data["cause"] == {"kind": "payload_too_large", "limit": 20 * MIB, "used": len(body),
                              "unit": "bytes"}
+
+
+@pytest.mark.parametrize("env, got", [
+    ({"GOOD": "secret", "bad": "hidden"}, '"bad"'), ({"LD_PRELOAD": "hidden"}, '"LD_PRELOAD"'),
+    ({"GOOD": 5}, "5")])
+def test_what_is_wrong_with_env(service, env, got):
+    """A name that is not allowed is told, and its value is not."""
+    answer = service.execute("def main(): pass", env=env)
+    assert refused(answer)["cause"]["got"] == got
+    assert b"hidden" not in answer.body
