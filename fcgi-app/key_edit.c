@@ -1,5 +1,6 @@
 #include "fcgi-app/key_edit.h"
 
+#include "sandbox/clock.h"
 #include "sandbox/scope.h"
 
 #include <errno.h>
@@ -10,7 +11,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+enum {
+	LOCK_WAIT_S = 10,
+};
 
 /* The file that a link stands for: a rename would replace the link. */
 static char *resolve(const char *path, struct err *err)
@@ -24,19 +30,43 @@ static char *resolve(const char *path, struct err *err)
 	return resolved;
 }
 
+/*
+ * Whoever can open the directory can hold its lock, so it is not waited for without end. Returns 0
+ * or a negative errno: -EWOULDBLOCK, somebody else still holds it.
+ */
+static int lock_in_time(int directory)
+{
+	static const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+	uint64_t deadline_us = clock_now_us() + LOCK_WAIT_S * UINT64_C(1000000);
+
+	while (flock(directory, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || clock_now_us() >= deadline_us)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 /* The lock is on the directory, because the file is replaced while it is held. */
 static int lock_directory(struct key_edit *edit, struct err *err)
 {
 	char *slash = strrchr(edit->path, '/');
 	SCOPE_FREE char *name =
 		slash ? strndup(edit->path, (size_t)(slash - edit->path) + 1) : strdup(".");
+	int r;
 
 	if (!name)
 		return err_set(err, ENOMEM, "lock the key file");
 	edit->directory = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (edit->directory < 0 || flock(edit->directory, LOCK_EX) < 0)
-		return err_set(err, errno, "lock the directory of the key file %.100s", edit->path);
-	return 0;
+	if (edit->directory < 0)
+		return err_set(err, errno, "open the directory of the key file %.100s", edit->path);
+	r = lock_in_time(edit->directory);
+	if (r == -EWOULDBLOCK)
+		return err_set(err, EBUSY,
+			"nothing was changed: another process has held the lock (flock) of %.100s "
+			"for %d seconds",
+			name, LOCK_WAIT_S);
+	return r < 0 ? err_set(err, -r, "lock %.100s", name) : 0;
 }
 
 int key_edit_begin(struct key_edit *edit, const char *path, bool may_be_new, struct err *err)

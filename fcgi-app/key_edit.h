@@ -17,7 +17,7 @@ struct key_edit {
 };
 
 /*
- * Begins: locks, reads, and checks. may_be_new: a file that is not there yet is an empty one.
+ * Begins: locks (-EBUSY after 10 s), reads, and checks. may_be_new: a file that is not there yet is an empty one.
  * Returns 0, or a negative errno; either way key_edit_end is to be called.
  */
 int key_edit_begin(struct key_edit *edit, const char *path, bool may_be_new, struct err *err);

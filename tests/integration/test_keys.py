@@ -1,5 +1,6 @@
 """API keys: who comes in, who is told what, and what the operator does about it."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -349,6 +350,38 @@ def test_a_file_that_others_can_write(tmp_path):
     done = subprocess.run([BUILD / "vivarium", "--check-config", "--config", CONF, "--set",
                            f"key_file={path}"], stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2 and "others than its owner can write it" in done.stderr
+
+
+def lock_of(path):
+    """The lock that edits of the file take: closing the descriptor gives it back."""
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def test_edits_take_turns(tmp_path):
+    """One that has begun holds up the next for as long as it takes."""
+    ring = KeyFile(tmp_path / "keys")
+    fd = lock_of(ring.path)
+    threading.Timer(0.5, os.close, [fd]).start()
+    begun = time.monotonic()
+    ring.add("ci")
+    assert time.monotonic() - begun >= 0.5
+
+
+def test_a_lock_that_somebody_keeps(tmp_path):
+    """Anybody can take it who can open the directory: then it says so, and the key is still there."""
+    ring = KeyFile(tmp_path / "keys")
+    ring.add("ci")
+    text = ring.path.read_text()
+    fd = lock_of(ring.path)
+    done = ring.command("revoke", "ci")
+    os.close(fd)
+    assert done.returncode == 1 and "revoked" not in done.stderr
+    assert (f"nothing was changed: another process has held the lock (flock) of {tmp_path}/ "
+            "for 10 seconds") in done.stderr
+    assert ring.path.read_text() == text
+    ring.revoke("ci")
 
 
 def test_no_key_at_all(make_service, tmp_path):
