@@ -99,16 +99,22 @@ static int write_all(int fd, const struct buffer *text)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-/* The service may be another user's, who has to go on reading it. */
-static int keep_owner(int fd, const char *path)
+/*
+ * The service may be another user's, who has to go on reading it, by the group perhaps: which is
+ * set before it may read.
+ */
+static int keep_access(int fd, const char *path)
 {
-	struct stat former;
+	struct stat former, fresh;
 
 	if (stat(path, &former) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	if (former.st_uid == geteuid() && former.st_gid == getegid())
-		return 0;
-	return fchown(fd, former.st_uid, former.st_gid) < 0 ? -errno : 0;
+	if (fstat(fd, &fresh) < 0)
+		return -errno;
+	if ((former.st_uid != fresh.st_uid || former.st_gid != fresh.st_gid) &&
+		fchown(fd, former.st_uid, former.st_gid) < 0)
+		return -errno;
+	return fchmod(fd, former.st_mode & (S_IRUSR | S_IWUSR | S_IRGRP)) < 0 ? -errno : 0;
 }
 
 static int replace(const struct key_edit *edit, char *temporary)
@@ -118,9 +124,9 @@ static int replace(const struct key_edit *edit, char *temporary)
 
 	if (fd < 0)
 		return -errno;
-	r = write_all(fd, &edit->text);
+	r = keep_access(fd, edit->path);
 	if (!r)
-		r = keep_owner(fd, edit->path);
+		r = write_all(fd, &edit->text);
 	if (!r && rename(temporary, edit->path) < 0)
 		r = -errno;
 	if (r < 0)

@@ -1,6 +1,7 @@
 /*
- * Changes a key file as a whole: locked against others who do, replaced in one step, with mode 0600
- * and the owner it had. What is not changed stays as it is, comments too.
+ * Changes a key file as a whole: locked against others who do, replaced in one step. Owner and
+ * group stay, and whether they may read and write it (0640 at the most; 0600 where it is new). What
+ * is not changed stays as it is, comments too.
  */
 #ifndef VIVARIUM_KEY_EDIT_H
 #define VIVARIUM_KEY_EDIT_H
@@ -17,8 +18,8 @@ struct key_edit {
 };
 
 /*
- * Begins: locks (-EBUSY after 10 s), reads, and checks. may_be_new: a file that is not there yet is an empty one.
- * Returns 0, or a negative errno; either way key_edit_end is to be called.
+ * Begins: locks (-EBUSY after 10 s), reads, and checks. may_be_new: a file that is not there yet is
+ * an empty one. Returns 0, or a negative errno; either way key_edit_end is to be called.
  */
 int key_edit_begin(struct key_edit *edit, const char *path, bool may_be_new, struct err *err);
 

@@ -352,6 +352,35 @@ def test_a_file_that_others_can_write(tmp_path):
     assert done.returncode == 2 and "others than its owner can write it" in done.stderr
 
 
+@pytest.mark.parametrize("former, kept", [(0o600, 0o600), (0o640, 0o640), (0o440, 0o440),
+                                          (0o644, 0o640), (0o750, 0o640)], ids=oct)
+def test_who_may_read_the_file(tmp_path, former, kept):
+    """A service in its group goes on reading it, whatever group new files would have here."""
+    ring = KeyFile(tmp_path / "keys")
+    ring.add("ci")
+    user, group = (4001, 4002) if os.getuid() == 0 else (os.getuid(), os.getgid())
+    if os.getuid() == 0:
+        os.chown(tmp_path, 0, 4003)
+        tmp_path.chmod(0o2755)
+    os.chown(ring.path, user, group)
+    ring.path.chmod(former)
+    ring.revoke("ci")
+    status = ring.path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (user, group, kept)
+    assert "ci" not in ring.path.read_text()
+    assert os.listdir(tmp_path) == ["keys"]
+
+
+def test_a_new_file(tmp_path):
+    """Is its owner's alone, whatever the umask."""
+    ring = KeyFile(tmp_path / "keys")
+    ring.path.unlink()
+    former = os.umask(0)
+    ring.add("ci")
+    os.umask(former)
+    assert ring.path.stat().st_mode & 0o7777 == 0o600
+
+
 def lock_of(path):
     """The lock that edits of the file take: closing the descriptor gives it back."""
     fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
