@@ -1,6 +1,7 @@
 #include "fcgi-app/output_files.h"
 
 #include "sandbox/frame.h"
+#include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/paths.h"
 #include "sandbox/scope.h"
@@ -129,8 +130,10 @@ static int take_content(struct writing *writing, const struct frame *frame)
 	if (!*writing->path || writing->bytes > FILES_MAX_BYTES)
 		return -EPROTO;
 	r = write_file(writing, frame);
-	if (r < 0)
+	if (r < 0) {
+		log_clean(writing->path); /* the script chose it */
 		fprintf(stderr, "vivarium: write %s: %s\n", writing->path, strerror(-r));
+	}
 	*writing->path = '\0';
 	return r;
 }

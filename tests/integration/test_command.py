@@ -508,6 +508,16 @@ def test_output_files_follow_nothing(tmp_path, plant, words):
     assert (away / "file").read_text() == "keep"
 
 
+def test_output_files_with_names_for_a_terminal(tmp_path):
+    """The script chooses them: what is said of one steers no terminal, and is one line."""
+    name = "a\x1b]0;b\x07\nvivarium: c\x7f\u009b"
+    (tmp_path / name).mkdir()
+    done = run(f"def main(): open({name!r}, 'w').close()", "--output", "**", "--output-dir", tmp_path)
+    assert done.returncode == 125
+    assert "vivarium: write a?]0;b??vivarium: c???: Is a directory\n" in done.stderr
+    assert done.stderr.replace("\n", "").isprintable()
+
+
 def test_output_files_as_who_asked(tmp_path):
     """They belong to whoever typed the command, root or not."""
     directory = tmp_path / "out"
