@@ -213,7 +213,8 @@ static int write_refusal(void *context, enum refusal kind, const char *error,
 static void run(struct call *call)
 {
 	struct mcp_calls *calls = &call->exchange->dispatcher->calls;
-	struct mcp_running running = {.session = header(call, "HTTP_MCP_SESSION_ID"),
+	struct mcp_running running = {.client = admission_client(call->exchange),
+		.session = header(call, "HTTP_MCP_SESSION_ID"),
 		.id = call->message.id,
 		.fcgi = call->exchange->fcgi};
 	bool can_be_cancelled = !call->reply.is_modern && *running.session;
@@ -289,10 +290,11 @@ static void handle_notification(struct call *call)
 {
 	const struct mcp_span *cancelled = &call->message.cancelled;
 	const char *session = header(call, "HTTP_MCP_SESSION_ID");
+	const struct client client = admission_client(call->exchange);
 
 	if (strcmp(call->message.method.text, "notifications/cancelled") == 0 && cancelled->text &&
 		*session)
-		mcp_calls_cancel(&call->exchange->dispatcher->calls, session, cancelled);
+		mcp_calls_cancel(&call->exchange->dispatcher->calls, &client, session, cancelled);
 	exchange_respond(call->exchange, 202, "");
 }
 

@@ -34,20 +34,22 @@ void mcp_calls_leave(struct mcp_calls *calls, struct mcp_running *running)
 	pthread_mutex_unlock(&calls->mutex);
 }
 
-static bool is_meant(
-	const struct mcp_running *running, const char *session, const struct mcp_span *id)
+static bool is_meant(const struct mcp_running *running, const struct client *client,
+	const char *session, const struct mcp_span *id)
 {
-	return strcmp(running->session, session) == 0 && running->id.length == id->length &&
+	return client_is_same(&running->client, client) && strcmp(running->session, session) == 0 &&
+	       running->id.length == id->length &&
 	       memcmp(running->id.text, id->text, id->length) == 0;
 }
 
-void mcp_calls_cancel(struct mcp_calls *calls, const char *session, const struct mcp_span *id)
+void mcp_calls_cancel(struct mcp_calls *calls, const struct client *client, const char *session,
+	const struct mcp_span *id)
 {
 	struct mcp_running *running;
 
 	pthread_mutex_lock(&calls->mutex);
 	for (running = calls->first; running; running = running->next) {
-		if (is_meant(running, session, id))
+		if (is_meant(running, client, session, id))
 			fcgi_cut(running->fcgi);
 	}
 	pthread_mutex_unlock(&calls->mutex);

@@ -538,6 +538,24 @@ def test_cancelled_by_name(service):
     assert result(ask(service, "ping", **mine)) == {}
 
 
+def test_cancelled_with_a_session_that_others_know(make_service, tmp_path):
+    """A client may have made it up: only the key that made a call cancels it."""
+    ring = KeyFile(tmp_path / "keys")
+    alice, bob = ({"Mcp-Session-Id": "1", "MCP-Protocol-Version": LEGACY, "X-Api-Key": ring.add(name)}
+                  for name in ("alice", "bob"))
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base", key_file=ring.path)
+    arguments = {"name": "run_python", "arguments": {"script": "import time\ntime.sleep(1)\n'end'"}}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for canceller in (bob, alice):
+            call = pool.submit(ask, service, "tools/call", arguments, 7, **alice)
+            wait_for(lambda: service.get("/health").data["workers"]["busy"] == 1)
+            cancel(service, canceller, 7)
+            if canceller is bob:
+                assert texts(result(call.result(), 7)) == ['"end"']
+            else:
+                assert call.result().status == 502
+
+
 def test_client_library_cancels(service):
     """As it does, in either way: closing the request, or naming it."""
     url = f"http://{service.host}:{service.port}/mcp"
