@@ -1,8 +1,8 @@
 /*
  * The list is the value of a script of ours that runs like any other, so what it says of imports
  * is true of scripts. One thread makes it for all: who asks meanwhile gets the former list, or
- * waits where there is none. A list that could not be made is an error for those who waited for it,
- * and the next request tries again.
+ * waits for some time where there is none. A list that could not be made is an error for those who
+ * waited for it, and the next request tries again.
  */
 #include "fcgi-app/libraries.h"
 
@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum {
 	SCRIPT_BYTES = 256 << 10,
@@ -29,7 +30,8 @@ static const uint64_t LIFETIME_US = UINT64_C(60) * 1000 * 1000;
 int library_source_load(const struct config *config, struct library_source *source, struct err *err)
 {
 	char path[CONFIG_TEXT_BYTES + 16];
-	int r = text_file_read(config->library_catalogue, CATALOGUE_MAX_BYTES, &source->catalogue, err);
+	int r = text_file_read(
+		config->library_catalogue, CATALOGUE_MAX_BYTES, &source->catalogue, err);
 
 	if (!r)
 		r = catalogue_check(source->catalogue.data, source->catalogue.length,
@@ -46,9 +48,14 @@ void library_source_free(struct library_source *source)
 
 void library_list_init(struct library_list *list)
 {
+	pthread_condattr_t attributes;
+
 	*list = (struct library_list){0};
 	pthread_mutex_init(&list->mutex, NULL);
-	pthread_cond_init(&list->ended, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&list->ended, &attributes);
+	pthread_condattr_destroy(&attributes);
 }
 
 /* --- the script's job ---------------------------------------------------------------------- */
@@ -221,12 +228,21 @@ static void make_for_all(struct exchange *exchange, struct library_list *list)
 	pthread_cond_broadcast(&list->ended);
 }
 
-static void wait_for_round(struct library_list *list)
+/*
+ * No longer than in the queue: who waits here has a thread that scripts could have. Returns 0 or
+ * -ETIMEDOUT.
+ */
+static int wait_for_round(struct library_list *list, uint64_t timeout_ms)
 {
+	const uint64_t until_us = clock_now_us() + timeout_ms * 1000;
+	const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
+		.tv_nsec = (long)(until_us % 1000000 * 1000)};
 	size_t round = list->rounds;
+	int error = 0;
 
-	while (list->rounds == round)
-		pthread_cond_wait(&list->ended, &list->mutex);
+	while (list->rounds == round && !error)
+		error = pthread_cond_timedwait(&list->ended, &list->mutex, &until);
+	return list->rounds == round ? -error : 0;
 }
 
 /* --- the route ----------------------------------------------------------------------------- */
@@ -234,15 +250,17 @@ static void wait_for_round(struct library_list *list)
 /* The body into exchange->answer. Returns 0 or a negative errno. */
 static int get_list(struct exchange *exchange, struct library_list *list)
 {
-	int r;
+	int r = 0;
 
 	pthread_mutex_lock(&list->mutex);
 	if (!is_fresh(list) && !list->is_making)
 		make_for_all(exchange, list);
 	else if (!list->made_us)
-		wait_for_round(list);
-	r = list->made_us ? buffer_append(&exchange->answer, list->body.data, list->body.length)
-			  : list->error;
+		r = wait_for_round(list, exchange->dispatcher->setup->config->queue_timeout_ms);
+	if (!r)
+		r = list->made_us
+			    ? buffer_append(&exchange->answer, list->body.data, list->body.length)
+			    : list->error;
 	pthread_mutex_unlock(&list->mutex);
 	return r;
 }
@@ -256,8 +274,9 @@ void libraries_handle(struct exchange *exchange)
 	if (!r)
 		exchange_respond(exchange, 200, "");
 	else if (r == -EAGAIN || r == -ETIMEDOUT)
-		exchange_refuse(exchange, REFUSAL_OVERLOADED, "Nothing is free to look at the libraries",
-			NULL, "Retry-After: 1\r\n");
+		exchange_refuse(exchange, REFUSAL_OVERLOADED,
+			"Nothing is free to look at the libraries", NULL, "Retry-After: 1\r\n");
 	else
-		exchange_refuse(exchange, REFUSAL_INTERNAL, "The libraries could not be listed", NULL, "");
+		exchange_refuse(
+			exchange, REFUSAL_INTERNAL, "The libraries could not be listed", NULL, "");
 }

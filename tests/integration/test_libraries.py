@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -245,6 +246,25 @@ def test_no_cell_for_the_list(make_service, tmp_path):
         assert answer.headers["Retry-After"] == "1"
         assert slow.result().status == 200
     assert listing(service)["total_libraries"] == 1
+
+
+def test_a_list_that_takes_long(make_service, open_path):
+    """Who only waits for it is told to come back, whoever has it made gets it, and so do all then."""
+    venv = make_venv(open_path, {"slow.py": "import time\ntime.sleep(2)\n"})
+    catalogue = write_catalogue(open_path / "libraries.json", {"slow": entry("import slow")})
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base", queue_timeout=0.3,
+                           python_venv=venv, library_catalogue=catalogue)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        first = pool.submit(service.get, "/libraries")
+        while not service.get("/health").data["workers"]["busy"]:
+            pass
+        begun = time.monotonic()
+        answer = service.get("/libraries")
+        assert 0.3 <= time.monotonic() - begun < 1.5
+        refused(answer, "overloaded", 503)
+        assert answer.headers["Retry-After"] == "1"
+        assert not first.done() and first.result().status == 200
+    assert libraries(listing(service))["slow"]["installed"]
 
 
 @pytest.mark.parametrize("text, reason", [
