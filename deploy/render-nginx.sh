@@ -1,7 +1,8 @@
 #!/bin/sh
 # Print nginx's configuration, made from nginx/vivarium.conf.in and these variables:
 #
-#	RUN		runtime directory, absolute: sockets, pid, temporary files (required)
+#	RUN		runtime directory, absolute: sockets, pid (required)
+#	SPOOL		directory for bodies and answers that do not fit into memory, absolute (RUN)
 #	LISTEN		IPv4 or IPv6 address without brackets (127.0.0.1); ::, every address of both
 #	PORT		1 to 65535 (8080)
 #	READ_TIMEOUT	seconds nginx waits for vivarium's answer (320)
@@ -95,7 +96,9 @@ connections_per_address=${CONNECTIONS_PER_ADDRESS:-0}
 trusted_proxies=${TRUSTED_PROXIES:-}
 metrics_allow=${METRICS_ALLOW-127.0.0.0/8 ::1}
 
+spool=${SPOOL:-$RUN}
 check_path RUN "$RUN"
+check_path SPOOL "$spool"
 # A unix socket's path holds 107 bytes.
 [ ${#RUN} -le 90 ] || fail "RUN is longer than 90 characters: $RUN"
 check_number PORT "$port"
@@ -206,6 +209,7 @@ part proxies "$trusted_proxies"
 # shellcheck disable=SC2086
 exec sed $parts \
 	-e "s|@RUN@|$RUN|g" \
+	-e "s|@SPOOL@|$spool|" \
 	-e "s|@USER@|$user|" \
 	-e "s|@LISTEN@|$directives|" \
 	-e "s|@READ_TIMEOUT@|$read_timeout|" \

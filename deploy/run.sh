@@ -13,9 +13,9 @@
 #	VIVARIUM_SCOPE	no: do not ask systemd for a scope of our own (where it runs, we do)
 #	STOP_TIMEOUT	seconds that vivarium has to end its work when asked to stop (10)
 #
-# Everything lives in one private runtime directory, which goes in the end. Both programs run in
-# sessions of their own: a Ctrl-C, which reaches the whole process group, stops this script alone,
-# and this script stops them in order. Should it be killed, the kernel tells them (pdeathsig).
+# Everything lives in a private runtime directory, and large bodies in one below /var/tmp; both go in
+# the end. Both programs run in sessions of their own: a Ctrl-C, which reaches the whole process
+# group, stops this script alone, and this script stops them in order. Should it be killed, the kernel tells them (pdeathsig).
 # Exit status: 0 after a stop that was asked for, 1 when something failed.
 set -u
 
@@ -62,6 +62,7 @@ access_log=${ACCESS_LOG:-stdout}
 stop_timeout=${STOP_TIMEOUT:-10}
 
 run=		# the runtime directory
+spool=		# what nginx puts off to a file
 vivarium=	# process ids, as long as they are ours to end
 nginx=
 helper=
@@ -139,6 +140,7 @@ finish() {
 	fi
 	stop_all
 	[ -z "$run" ] || rm -rf -- "$run"
+	[ -z "$spool" ] || rm -rf -- "$spool"
 	exit $exit_status
 }
 
@@ -265,6 +267,9 @@ make_runtime_directory() {
 	run=$(mktemp -d "$base/vivarium.XXXXXX") || fail "cannot create a directory in $base"
 	# Root's workers are another user, who must get to the sockets.
 	[ "$(id -u)" != 0 ] || chmod 755 "$run" || fail "cannot set the mode of $run"
+	# Not in /run, which is memory, and small: whoever sends or reads slowly keeps megabytes there.
+	spool=$(mktemp -d /var/tmp/vivarium.XXXXXX) || fail "cannot create a directory in /var/tmp"
+	[ "$(id -u)" != 0 ] || chmod 711 "$spool" || fail "cannot set the mode of $spool"
 }
 
 # --- Start -------------------------------------------------------------------------------------
@@ -279,7 +284,7 @@ choose_prefix() {
 }
 
 prepare_nginx() {
-	RUN=$run LISTEN=$listen PORT=$port READ_TIMEOUT=$read_timeout ACCESS_LOG=$access_log \
+	RUN=$run SPOOL=$spool LISTEN=$listen PORT=$port READ_TIMEOUT=$read_timeout ACCESS_LOG=$access_log \
 		TLS_CERTIFICATE=$certificate TLS_CERTIFICATE_KEY=$certificate_key \
 		TLS_REDIRECT_PORT=$redirect_port TLS_HSTS=$(setting tls_hsts) \
 		CORS_ORIGINS=$(setting cors_origins) RATE_LIMIT=$(setting rate_limit) \

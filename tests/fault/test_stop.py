@@ -1,11 +1,13 @@
 """Ends of an instance and starts that fail: what is said, and that nothing is left behind."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -364,3 +366,16 @@ def test_stopped_while_it_starts():
         for line in output.splitlines():
             if line.startswith("==> Service: starting"):
                 assert not os.path.exists(line.split(" in ")[-1]), output
+
+
+def test_large_bodies_lie_on_a_disk(make_service):
+    """Not in the runtime directory, which is memory; and no directory of theirs is left."""
+    def spools():
+        return set(Path("/var/tmp").glob("vivarium.*"))
+    before = spools()
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base")
+    made, = spools() - before
+    assert service.post(json.dumps({"script": "def main(): pass", "x": "y" * (1 << 20)})).status == 200
+    assert {path.name for path in made.iterdir()} >= {"nginx-body", "nginx-fastcgi"}
+    assert service.stop() == 0
+    assert not made.exists()
