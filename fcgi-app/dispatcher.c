@@ -6,7 +6,8 @@
  * libfcgi binds a thread to a connection for as long as that lasts. So each of the two sockets has
  * threads of its own, and /health is never behind a slow script; and there are as many threads for
  * /execute as requests may run or wait, made when they are first needed, besides those that wait on
- * a connection that nginx keeps. The main thread listens to the master and to the news of the lanes.
+ * a connection that nginx keeps or for a stream's slow reader. The main thread listens to the master
+ * and to the news of the lanes.
  */
 #include "fcgi-app/exchange.h"
 #include "sandbox/log.h"
@@ -38,7 +39,8 @@ enum {
 struct thread_group {
 	struct dispatcher *dispatcher;
 	int listener;
-	size_t most; /* of those that do not wait on a kept connection */
+	size_t most; /* of those that wait neither on a kept connection nor for a reader */
+	struct stream_ends *ends; /* of streams that are served here, or NULL */
 	atomic_size_t all, kept, idle, busy;
 };
 
@@ -139,12 +141,13 @@ static void init_metrics(struct dispatcher *dispatcher)
 
 static void *thread_main(void *argument);
 
-/* Those that wait on a kept connection do not count, up to as many as memory is reckoned for. */
+/* Those that only wait do not count, up to as many of each kind as memory is reckoned for. */
 static size_t most_threads(struct thread_group *group)
 {
 	size_t kept = atomic_load(&group->kept);
 
-	return group->most + (kept < group->most ? kept : group->most);
+	return group->most + (kept < group->most ? kept : group->most) +
+	       (group->ends ? stream_ends_count(group->ends) : 0);
 }
 
 static int add_thread(struct thread_group *group)
@@ -184,6 +187,12 @@ static void keep_idle_threads(struct thread_group *group)
 {
 	if (atomic_load(&group->idle) < THREADS_IDLE_LEAST)
 		add_thread(group);
+}
+
+/* The thread of this end will be away for as long as its reader likes. */
+static void replace_thread(void *group)
+{
+	keep_idle_threads(group);
 }
 
 static bool wait_kept(struct exchange *exchange, struct thread_group *group)
@@ -345,11 +354,11 @@ static size_t execute_threads(const struct front_setup *setup)
 	return setup->cells + setup->config->queue + THREADS_RESERVE;
 }
 
-/* As many threads again may wait on connections that nginx keeps. */
+/* As many threads again may wait on connections that nginx keeps, and for readers of streams. */
 static uint64_t memory_limit(const struct front_setup *setup)
 {
 	return holdings_limit_bytes(
-		setup->config, 2 * (execute_threads(setup) + THREADS_CONTROL), setup->cells);
+		setup->config, 3 * execute_threads(setup) + 2 * THREADS_CONTROL, setup->cells);
 }
 
 /*
@@ -370,6 +379,18 @@ static int start_keys(struct dispatcher *dispatcher, const struct front_setup *s
 	return r < 0 ? err_set(err, -r, "take the keys") : 0;
 }
 
+/* Half of what requests may hold, beside it: neither takes the other's room. */
+static void init_ends(struct service *service)
+{
+	const struct front_setup *setup = service->dispatcher.setup;
+
+	service->dispatcher.ends = (struct stream_ends){.most = execute_threads(setup),
+		.most_bytes = (setup->config->request_memory_mib << 20) / 2,
+		.entered = replace_thread,
+		.context = &service->execute};
+	stream_ends_init(&service->dispatcher.ends);
+}
+
 static int start(struct service *service, const struct front_setup *setup, struct err *err)
 {
 	sigset_t all;
@@ -386,6 +407,7 @@ static int start(struct service *service, const struct front_setup *setup, struc
 	mcp_calls_init(&service->dispatcher.calls);
 	library_list_init(&service->dispatcher.libraries);
 	init_metrics(&service->dispatcher);
+	init_ends(service);
 	service->dispatcher.holdings.most_bytes = setup->config->request_memory_mib << 20;
 	service->dispatcher.pool = pool_new(
 		setup->cells, setup->config->queue, setup->sets, service->dispatcher.hash_seed);
@@ -396,7 +418,8 @@ static int start(struct service *service, const struct front_setup *setup, struc
 		return r;
 	service->execute = (struct thread_group){.dispatcher = &service->dispatcher,
 		.listener = setup->execute_listener,
-		.most = execute_threads(setup)};
+		.most = execute_threads(setup),
+		.ends = &service->dispatcher.ends};
 	service->control = (struct thread_group){.dispatcher = &service->dispatcher,
 		.listener = setup->control_listener,
 		.most = THREADS_CONTROL};

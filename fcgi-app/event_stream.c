@@ -18,6 +18,11 @@ enum {
 	WRITE_BYTES = 16 * 1024,
 	END_US = 30 * 1000 * 1000, /* for the reader to take what is left */
 	END_BYTES_PER_S = 64 * 1024, /* and with it so much more each second */
+	/*
+	 * nginx goes on only when a third of its own send buffer is free, which may be a MiB: a
+	 * steady reader at END_BYTES_PER_S seems to pause for as long as it needs for that.
+	 */
+	STALL_US = 20 * 1000 * 1000,
 };
 
 static const char heartbeat[] = ": heartbeat\n\n";
@@ -156,6 +161,7 @@ void event_stream_open(struct event_stream *stream, struct fcgi *fcgi, const cha
 
 	stream->is_open = true;
 	stream->fcgi = fcgi;
+	stream->stall_us = STALL_US;
 	stream->backlog.cap = BACKLOG_MAX_BYTES;
 	stream->live = (struct job_live){.context = stream,
 		.take = take,
@@ -172,9 +178,11 @@ static int wait_for_room(const struct event_stream *stream, uint64_t deadline_us
 {
 	struct pollfd watched = {
 		.fd = fcgi_connection(stream->fcgi), .events = POLLOUT | POLLRDHUP};
-	uint64_t now;
+	uint64_t now = clock_now_us();
 	int r;
 
+	if (deadline_us > now + stream->stall_us)
+		deadline_us = now + stream->stall_us;
 	do {
 		now = clock_now_us();
 		if (now >= deadline_us)

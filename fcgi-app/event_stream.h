@@ -21,6 +21,7 @@ struct event_stream {
 	struct buffer out; /* events on their way */
 	size_t sent; /* bytes of it */
 	bool heartbeat_due;
+	uint64_t stall_us; /* how long its reader may take nothing at the end */
 };
 
 /*
@@ -32,8 +33,9 @@ void event_stream_open(struct event_stream *stream, struct fcgi *fcgi, const cha
 /*
  * Sends what is left of the live output, and the last event: "result" for status 200 and "error"
  * for any other, with body, the ordinary answer's object, and the status in it. What is in body is
- * lost. Waits for the reader, who has 30 s and one more for each 64 KiB; a reader that is
- * slower gets no end of its answer. Returns 0, -ETIMEDOUT, or -ECANCELED when the client is gone.
+ * lost. Waits for the reader, who has 30 s and one more for each 64 KiB, and may not pause for
+ * 20 s (stall_us); a reader that is slower gets no end of its answer. Returns 0, -ETIMEDOUT, or
+ * -ECANCELED when the client is gone.
  */
 int event_stream_close(struct event_stream *stream, int status, struct buffer *body);
 

@@ -23,17 +23,22 @@ bool exchange_hold(struct exchange *exchange, size_t bytes)
 	return exchange->held_bytes == bytes;
 }
 
+/* Whoever was cut for the sake of others has no end, however far it got. */
 static int close_stream(struct exchange *exchange, int status)
 {
 	struct event_stream *stream = &exchange->stream;
+	struct stream_ends *ends = &exchange->dispatcher->ends;
+	struct stream_end end = {.fcgi = exchange->fcgi,
+		.bytes = exchange->answer.capacity + stream->backlog.capacity};
+	int r;
 
 	buffer_reset(&exchange->body, EXCHANGE_KEEP_BYTES);
 	request_reset(&exchange->request);
 	job_client_reset(&exchange->client);
-	if (exchange_hold(exchange, exchange->answer.capacity + stream->backlog.capacity))
-		return event_stream_close(stream, status, &exchange->answer);
-	fcgi_cut(exchange->fcgi);
-	return -ENOMEM;
+	exchange_hold(exchange, 0);
+	stream_ends_enter(ends, &end);
+	r = event_stream_close(stream, status, &exchange->answer);
+	return stream_ends_leave(ends, &end) ? -ENOBUFS : r;
 }
 
 /* A client that left before the end of its stream has had no answer. */

@@ -14,6 +14,7 @@
 #include "fcgi-app/metrics.h"
 #include "fcgi-app/pool.h"
 #include "fcgi-app/record.h"
+#include "fcgi-app/stream_ends.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,6 +29,7 @@ struct dispatcher {
 	struct pool *pool;
 	struct keys *keys; /* NULL: anybody may come in */
 	struct holdings holdings; /* of requests at hand */
+	struct stream_ends ends; /* of streams whose readers are behind; not in holdings */
 	struct library_list libraries;
 	atomic_bool draining;
 	atomic_size_t parked_hits, parked_misses; /* jobs that found a waiting execution, or did not */
@@ -75,7 +77,8 @@ void exchange_forget(struct exchange *exchange);
 /*
  * Sends exchange->answer with the headers that every answer has. extra_headers: further lines, each
  * ended by CR LF, or "". Where a stream is open it becomes its last event, without any headers; the
- * request is then forgotten, because its reader may be slow.
+ * request is then forgotten and out of the ledger, because its reader may be slow: what is left
+ * counts in dispatcher->ends.
  */
 void exchange_respond(struct exchange *exchange, int status, const char *extra_headers);
 

@@ -33,5 +33,5 @@ void holdings_give(struct holdings *holdings, size_t bytes)
 uint64_t holdings_limit_bytes(const struct config *config, size_t threads, size_t cells)
 {
 	return BASE_MIB * MIB + threads * UINT64_C(1024) * THREAD_KIB + cells * CELL_MIB * MIB +
-	       2 * config->request_memory_mib * MIB;
+	       3 * config->request_memory_mib * MIB;
 }

@@ -28,8 +28,8 @@ void holdings_give(struct holdings *holdings, size_t bytes);
 
 /*
  * The private memory that a dispatcher with so many threads and cells may ever come to
- * (RLIMIT_DATA): stacks and kept buffers, answers of all cells, requests, and as much again as
- * these while buffers grow.
+ * (RLIMIT_DATA): stacks and kept buffers, answers of all cells, requests, as much again as
+ * these while buffers grow, and half as much for ends of streams, twice while some are cut.
  */
 uint64_t holdings_limit_bytes(const struct config *config, size_t threads, size_t cells);
 

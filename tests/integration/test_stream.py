@@ -365,6 +365,29 @@ def test_slow_reader(small):
     assert data["truncated"]["stdout"] == 300 * 4096 - MIB and "warnings" not in data
 
 
+def test_crowd_that_does_not_read(make_service):
+    """They hold neither the threads of others nor their memory; a reader that keeps pace gets all."""
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base", queue=4,
+                           request_memory=128)
+    script = "def main(): return 'x' * 4000000"
+    crowd = []
+    for _ in range(40):
+        crowd.append(send_and_wait(service, script))
+        time.sleep(0.05)
+        assert eventually(lambda: busy(service) == 0, 5)
+    for _ in range(3):
+        begun = time.monotonic()
+        assert ok(service.execute("def main(): return 1", http_timeout=10))["result"] == 1
+        assert time.monotonic() - begun < 2
+    assert len(end(Stream(service, script).events())["result"]) == 4000000
+    received = b""
+    while piece := crowd[0].recv(1 << 16):
+        received += piece
+    assert received.startswith(b"HTTP/1.1 200 ") and b'"status": 200}' not in received
+    for connection in crowd:
+        connection.close()
+
+
 @pytest.mark.parametrize("script", [
     "import time\ndef main():\n    print('on')\n    time.sleep(60)",
     "def main():\n    print('on')\n    while True: pass",

@@ -2,10 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "fcgi-app/event_stream.h"
+#include "sandbox/clock.h"
 
 enum {
 	ROLE_BYTES = 8,
@@ -309,6 +313,68 @@ static void test_reader_that_went(void **state)
 	buffer_free(&body);
 }
 
+/* Some of the answer is taken and then no more: the time for that is over, though not that for all. */
+static void test_reader_that_stops(void **state)
+{
+	static char value[1 << 20];
+	struct buffer body = {0};
+	struct scene *scene = *state;
+	uint64_t begun_us;
+
+	open_stream(scene);
+	assert_int_equal(scene->stream.stall_us, 20 * 1000 * 1000);
+	scene->stream.stall_us = 200 * 1000;
+	memset(value, 'x', sizeof(value));
+	assert_int_equal(buffer_append(&body, value, sizeof(value)), 0);
+	begun_us = clock_now_us();
+	assert_int_equal(event_stream_close(&scene->stream, 200, &body), -ETIMEDOUT);
+	assert_in_range(clock_now_us() - begun_us, 200 * 1000, 5 * 1000 * 1000);
+	receive(scene);
+	assert_true(scene->ended);
+	assert_in_range(scene->came.length, 1, sizeof(value) - 1);
+	buffer_free(&body);
+}
+
+/* Takes a little at a time, always before it would be cut, and longer than that altogether. */
+static void *read_slowly(void *argument)
+{
+	struct scene *scene = argument;
+	static char data[64 * 1024];
+	const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+	size_t *total = calloc(1, sizeof(*total));
+	struct pollfd watched = {.fd = scene->server, .events = POLLIN};
+	ssize_t n;
+
+	while (total && poll(&watched, 1, 3000) > 0 &&
+		(n = read(scene->server, data, sizeof(data))) > 0) {
+		*total += (size_t)n;
+		nanosleep(&pause, NULL);
+	}
+	return total;
+}
+
+static void test_reader_that_goes_on(void **state)
+{
+	static char value[1 << 20];
+	struct buffer body = {0};
+	struct scene *scene = *state;
+	pthread_t reader;
+	void *total;
+
+	open_stream(scene);
+	scene->stream.stall_us = 400 * 1000;
+	memset(value, 'x', sizeof(value));
+	assert_int_equal(buffer_append(&body, value, sizeof(value)), 0);
+	assert_int_equal(pthread_create(&reader, NULL, read_slowly, scene), 0);
+	assert_int_equal(event_stream_close(&scene->stream, 200, &body), 0);
+	shutdown(fcgi_connection(scene->fcgi), SHUT_WR);
+	assert_int_equal(pthread_join(reader, &total), 0);
+	assert_non_null(total);
+	assert_in_range(*(size_t *)total, sizeof(value), 2 * sizeof(value));
+	free(total);
+	buffer_free(&body);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +388,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_end, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_end_without_a_body, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_reader_that_went, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_reader_that_stops, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_reader_that_goes_on, set_up, tear_down),
 	};
 
 	if (fcgi_init() < 0)

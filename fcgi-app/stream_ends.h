@@ -1,0 +1,47 @@
+/*
+ * Streams whose script has ended and whose reader has not taken all of it yet. Each keeps a thread
+ * and its answer, and how long is its reader's choice: so they are counted apart from requests, and
+ * are bounded together. Where one more would be too many, the one that has waited longest is cut:
+ * readers that keep pace are done in milliseconds and are not met. Thread-safe.
+ */
+#ifndef VIVARIUM_STREAM_ENDS_H
+#define VIVARIUM_STREAM_ENDS_H
+
+#include "fcgi-app/fcgi.h"
+
+#include <pthread.h>
+
+/* One of them: its thread's own, and in the list from enter to leave, unless it is cut. */
+struct stream_end {
+	struct fcgi *fcgi;
+	size_t bytes; /* that it keeps */
+	bool is_cut;
+	struct stream_end *next, *previous;
+};
+
+struct stream_ends {
+	size_t most, most_bytes;
+	void (*entered)(void *context); /* without the lock: one more thread waits for a reader */
+	void *context;
+	pthread_mutex_t mutex;
+	struct stream_end *first, *last; /* the first has waited longest */
+	size_t count, bytes;
+};
+
+/* Readies ends, whose bounds and hook are filled in. */
+void stream_ends_init(struct stream_ends *ends);
+
+/*
+ * end has fcgi and bytes filled in, and these live until it has left. Cuts the connections of
+ * others until there is room. One that is alone may be larger than the bound: there is an end to
+ * how large an answer can be.
+ */
+void stream_ends_enter(struct stream_ends *ends, struct stream_end *end);
+
+/* Returns whether it was cut meanwhile. */
+bool stream_ends_leave(struct stream_ends *ends, struct stream_end *end);
+
+/* How many there are. */
+size_t stream_ends_count(struct stream_ends *ends);
+
+#endif
