@@ -1,6 +1,7 @@
 """The dispatcher: confined, bounded, replaced when it is wedged, of no use to who takes it over."""
 
 import concurrent.futures
+import contextlib
 import ctypes
 import json
 import mmap
@@ -420,9 +421,11 @@ def test_rooms_that_nobody_uses(taken_over, instance):
     lane, worker = taken_over.lanes[2], Tree(instance).workers[0]
 
     def rooms():
-        found = (os.readlink(f"/proc/{worker.pid}/fd/{name}")
-                 for name in os.listdir(f"/proc/{worker.pid}/fd"))
-        return sum(target.startswith("/memfd:job") for target in found)
+        count = 0
+        for name in os.listdir(f"/proc/{worker.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                count += os.readlink(f"/proc/{worker.pid}/fd/{name}").startswith("/memfd:job")
+        return count
     for _ in range(50):
         os.close(ask_for_room(lane, 24 * MIB))
         lane.sendall(frame(CANCEL))
