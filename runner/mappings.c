@@ -48,25 +48,41 @@ static int add(struct mappings *mappings, const struct mapping *mapping)
 	return 0;
 }
 
+/*
+ * Whether the flags are those of memory that a child is to find empty (MADV_WIPEONFORK, and "dp",
+ * MAP_DROPPABLE): the C library keeps the state of getrandom(3) in such (glibc 2.41, Linux 6.11).
+ * Copied, it would give all forks the same random numbers.
+ */
+static bool is_for_one_process(const char *flags)
+{
+	return strstr(flags, " wf") || strstr(flags, " dp");
+}
+
 int mappings_read(int proc, struct mappings *mappings, struct err *err)
 {
-	int fd = openat(proc, "self/maps", O_RDONLY | O_CLOEXEC);
+	int fd = openat(proc, "self/smaps", O_RDONLY | O_CLOEXEC);
 	FILE *maps = fd < 0 ? NULL : fdopen(fd, "r");
 	struct mapping mapping;
+	bool is_last = false; /* the mapping that the line is about is the last one in the list */
 	char line[512];
 	int r = 0;
 
 	*mappings = (struct mappings){0};
 	if (!maps)
-		return err_set(err, errno, "read /proc/self/maps");
+		return err_set(err, errno, "read /proc/self/smaps");
 	while (!r && fgets(line, sizeof(line), maps)) {
-		if (parse_line(line, &mapping))
+		if (strncmp(line, "VmFlags:", 8) == 0) {
+			mappings->count -= is_last && is_for_one_process(line);
+			is_last = false;
+		} else if (parse_line(line, &mapping)) {
 			r = add(mappings, &mapping);
+			is_last = !r;
+		}
 	}
 	fclose(maps);
 	if (r < 0) {
 		mappings_free(mappings);
-		return err_set(err, -r, "keep /proc/self/maps");
+		return err_set(err, -r, "keep /proc/self/smaps");
 	}
 	return 0;
 }

@@ -1,4 +1,4 @@
-/* What a process has mapped, as /proc/self/maps and /proc/self/pagemap tell (proc(5)). */
+/* What a process has mapped, as /proc/self/smaps and /proc/self/pagemap tell (proc(5)). */
 #ifndef VIVARIUM_MAPPINGS_H
 #define VIVARIUM_MAPPINGS_H
 
@@ -22,8 +22,9 @@ struct mappings {
 };
 
 /*
- * Reads all mappings of the calling process but the kernel's own ([vdso] and its like). proc: a
- * procfs. Returns 0 or a negative errno; the list is the caller's, for mappings_free().
+ * Reads all mappings of the calling process but the kernel's own ([vdso] and its like) and those that
+ * a fork leaves empty, which are nobody else's to copy. proc: a procfs. Returns 0 or a negative errno;
+ * the list is the caller's, for mappings_free().
  */
 int mappings_read(int proc, struct mappings *mappings, struct err *err);
 void mappings_free(struct mappings *mappings);

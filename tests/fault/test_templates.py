@@ -317,3 +317,23 @@ def test_broken_sample(make_service, harness):
     with pytest.raises(RuntimeError, match="(?s)library set diff: .*undefined_name"):
         make_service(workers=1, cells_per_worker=1, harness_dir=harness,
                      library_sets="base diff:base:difflib")
+
+
+def test_memory_that_a_fork_leaves_empty(make_service, harness):
+    """
+    Not even the template's image hands it on: the C library keeps the state of its random numbers in
+    such memory (glibc 2.41), which two executions must not share.
+    """
+    sample = harness / "samples" / "base.py"
+    sample.write_text(sample.read_text() + """
+import mmap
+import sys
+sys.kept = mmap.mmap(-1, 8192, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+sys.kept.madvise(18, 0, 4096)  # MADV_WIPEONFORK
+sys.kept[:4] = b"seed"
+sys.kept[4096:4100] = b"text"
+""")
+    service = make_service(workers=1, cells_per_worker=1, harness_dir=harness, library_sets="base")
+    answer = service.execute("import sys\ndef main():\n    return [list(sys.kept[at:at + 4]) "
+                             "for at in (0, 4096)]")
+    assert answer.data["result"] == [[0, 0, 0, 0], list(b"text")], answer
