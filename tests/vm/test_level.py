@@ -86,7 +86,7 @@ def run_many(service, count):
 def test_executions_leave_the_kernel_level():
     # the clients' closed connections would be in the caches for a minute more
     Path("/proc/sys/net/ipv4/tcp_max_tw_buckets").write_text("0")
-    service = Unit("vivarium-level", library_sets=SETS, cell_executions=500)
+    service = Unit("vivarium-level", library_sets=SETS, cell_executions=500, queue_timeout=60)
     try:
         assert run_many(service, 100) == []
         before = measure(service)
