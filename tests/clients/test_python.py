@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from certificates import make_self_signed
 from conftest import PYPI, TOP
 from keyring import KeyFile
 from servers import SUCCESS, event, events, refusal, told
@@ -412,13 +413,7 @@ def test_path_and_key(make_client):
 
 def test_tls(make_client, tmp_path):
     """A certificate that nobody vouches for is not accepted; one that is trusted is."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost", "-addext",
-                    "subjectAltName=IP:127.0.0.1", "-days", "1", "-keyout", key, "-out",
-                    certificate], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    certificate, context = make_self_signed(tmp_path)
     with told((200, {}, SUCCESS)) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         server.handle_error = lambda *_: None

@@ -11,6 +11,16 @@ def openssl(*arguments):
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
+def make_self_signed(directory):
+    """A certificate for 127.0.0.1 that nobody vouches for: its path, and a server's context with it."""
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    openssl("req", "-x509", *KEY, "-subj", "/CN=localhost", "-addext",
+            "subjectAltName=IP:127.0.0.1", "-days", 1, "-keyout", key, "-out", certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return certificate, context
+
+
 class Certificate:
     """Paths of certificate and key, and a client's context that trusts nothing else."""
 

@@ -7,13 +7,13 @@ import json
 import os
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import threading
 
 import pytest
 
+from certificates import make_self_signed
 from conftest import TOP
 from keyring import KeyFile
 
@@ -135,13 +135,7 @@ def test_no_service():
 
 def test_certificates(spoil, tmp_path):
     """Not trusted by itself, but by --cacert and --insecure."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost", "-addext",
-                    "subjectAltName=IP:127.0.0.1", "-days", "1", "-keyout", key, "-out",
-                    certificate], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    certificate, context = make_self_signed(tmp_path)
     server = spoil(lambda *_: None)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     url = server.url.replace("http:", "https:")
