@@ -7,7 +7,7 @@
 
 enum {
 	CELL_PROCESSES = 8, /* warden, builder, and executions that are just ending */
-	CELL_WEIGHT = 100,
+	CELL_WEIGHT = 100, /* all cells have the same; v2's and v1's scales begin below that */
 	LIMIT_STEP_BYTES = 1 << 20, /* so that equal jobs have equal limits, written once */
 };
 
@@ -62,14 +62,15 @@ int cell_group_renew(struct cell_group *group, uint32_t processes)
 	return r < 0 ? r : put_number(group, CGROUP_CPU_WEIGHT, CELL_WEIGHT);
 }
 
-size_t cell_group_joins(const struct cell_group *group, int fds[2])
+size_t cell_group_joins(const struct cell_group *group, int fds[CGROUP_HIERARCHIES_MAX])
 {
 	size_t count = 0;
+	int file;
 
-	if (has(group, CGROUP_JOIN))
-		fds[count++] = group->leaf->file[CGROUP_JOIN];
-	if (has(group, CGROUP_JOIN_TOO))
-		fds[count++] = group->leaf->file[CGROUP_JOIN_TOO];
+	for (file = CGROUP_JOIN_FIRST; file <= CGROUP_JOIN_THIRD; file++) {
+		if (has(group, (enum cgroup_file)file))
+			fds[count++] = group->leaf->file[file];
+	}
 	return count;
 }
 

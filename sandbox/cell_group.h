@@ -7,6 +7,7 @@
 #define VIVARIUM_CELL_GROUP_H
 
 #include "sandbox/cgroup.h"
+#include "sandbox/cgroup_place.h"
 #include "sandbox/job.h"
 
 #include <stdint.h>
@@ -38,8 +39,8 @@ static inline bool cell_group_ends_whole(const struct cell_group *group)
  */
 int cell_group_renew(struct cell_group *group, uint32_t processes);
 
-/* The files by which a builder joins the leaf, into fds[2]; not to be closed. Returns how many. */
-size_t cell_group_joins(const struct cell_group *group, int fds[2]);
+/* The files by which a builder joins the leaf, into fds; not to be closed. Returns how many. */
+size_t cell_group_joins(const struct cell_group *group, int fds[CGROUP_HIERARCHIES_MAX]);
 
 /* The execution is parked: what is used now is the base line. */
 void cell_group_note_parked(struct cell_group *group);

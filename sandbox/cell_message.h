@@ -10,7 +10,7 @@
 
 /*
  * Worker to template; with it go the warden's end of the cell's control socket and, where the cell
- * has control groups, the open files by which one joins them, one or two.
+ * has control groups, the open files by which one joins them.
  */
 struct template_request {
 	uint32_t cell; /* number of the cell, for the log */
@@ -72,7 +72,7 @@ struct template_report {
 };
 
 enum {
-	TEMPLATE_REQUEST_FDS_MAX = 3, /* control socket and control groups */
+	TEMPLATE_REQUEST_FDS_MAX = 4, /* control socket and control groups */
 };
 
 /* Where a template finds its descriptors; request sockets of the sets follow, in order. */

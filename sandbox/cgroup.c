@@ -14,7 +14,7 @@
 enum controller {
 	MEMORY,
 	PIDS,
-	CPU, /* v2 only, and only along with the others: it shares, it does not limit */
+	CPU, /* it shares, it does not limit */
 	CONTROLLERS,
 };
 
@@ -31,8 +31,9 @@ static const struct file {
 	int flags;
 	bool required; /* else an old kernel may lack it */
 } files[CGROUP_FILES] = {
-	[CGROUP_JOIN] = {CONTROLLERS, "cgroup.procs", "cgroup.procs", O_WRONLY, true},
-	[CGROUP_JOIN_TOO] = {CONTROLLERS, "cgroup.procs", "cgroup.procs", O_WRONLY, true},
+	[CGROUP_JOIN_FIRST] = {CONTROLLERS, "cgroup.procs", "cgroup.procs", O_WRONLY, true},
+	[CGROUP_JOIN_SECOND] = {CONTROLLERS, "cgroup.procs", "cgroup.procs", O_WRONLY, true},
+	[CGROUP_JOIN_THIRD] = {CONTROLLERS, "cgroup.procs", "cgroup.procs", O_WRONLY, true},
 	[CGROUP_KILL] = {CONTROLLERS, "cgroup.kill", NULL, O_WRONLY, true},
 	[CGROUP_MEMORY_MAX] = {MEMORY, "memory.max", "memory.limit_in_bytes", O_WRONLY, true},
 	[CGROUP_SWAP] = {MEMORY, "memory.swap.max", "memory.swappiness", O_WRONLY, false},
@@ -42,7 +43,7 @@ static const struct file {
 	[CGROUP_MEMORY_PEAK] = {MEMORY, "memory.peak", "memory.max_usage_in_bytes", O_RDWR, true},
 	[CGROUP_MEMORY_EVENTS] = {MEMORY, "memory.events", "memory.oom_control", O_RDONLY, true},
 	[CGROUP_PIDS_MAX] = {PIDS, "pids.max", "pids.max", O_WRONLY, true},
-	[CGROUP_CPU_WEIGHT] = {CPU, "cpu.weight", NULL, O_WRONLY, true},
+	[CGROUP_CPU_WEIGHT] = {CPU, "cpu.weight", "cpu.shares", O_WRONLY, true},
 };
 
 /* One hierarchy that is used: v2 for all controllers, or one of v1 for each. */
@@ -53,7 +54,7 @@ struct hierarchy {
 };
 
 struct plan {
-	struct hierarchy hierarchy[CGROUP_KEPT_MAX];
+	struct hierarchy hierarchy[CGROUP_HIERARCHIES_MAX];
 	size_t count;
 };
 
@@ -208,8 +209,8 @@ static int settle_service(const struct hierarchy *hierarchy, struct err *err)
 
 static bool is_in(const struct hierarchy *hierarchy, const struct plan *plan, enum cgroup_file file)
 {
-	if (file == CGROUP_JOIN || file == CGROUP_JOIN_TOO)
-		return hierarchy == &plan->hierarchy[file - CGROUP_JOIN];
+	if (file >= CGROUP_JOIN_FIRST && file <= CGROUP_JOIN_THIRD)
+		return hierarchy == &plan->hierarchy[file - CGROUP_JOIN_FIRST];
 	return files[file].controller == CONTROLLERS || hierarchy->has[files[file].controller];
 }
 
@@ -287,7 +288,7 @@ static void close_leaves(struct cgroup *cgroup)
 
 static int make(struct cgroup *cgroup, struct plan *plan, struct err *err)
 {
-	struct cgroup_kept kept[CGROUP_KEPT_MAX];
+	struct cgroup_kept kept[CGROUP_HIERARCHIES_MAX];
 	size_t i;
 	int r = 0;
 
@@ -304,18 +305,6 @@ static int make(struct cgroup *cgroup, struct plan *plan, struct err *err)
 	return r < 0 ? r : make_leaves(cgroup, plan, err);
 }
 
-/* The CPU controller comes along where v2 has it; nothing depends on it. */
-static void plan_cpu(struct plan *plan)
-{
-	struct cgroup_place place;
-	size_t i;
-
-	for (i = 0; i < plan->count; i++)
-		plan->hierarchy[i].has[CPU] =
-			plan->hierarchy[i].place.unified &&
-			cgroup_place_choose(names[CPU], &place, NULL) == 0 && place.unified;
-}
-
 void cgroup_make(struct cgroup *cgroup, size_t cells)
 {
 	struct plan plan = {.count = 0};
@@ -326,14 +315,14 @@ void cgroup_make(struct cgroup *cgroup, size_t cells)
 	cgroup->memory = plan_controller(cgroup, &plan, MEMORY);
 	cgroup->unified = cgroup->memory && plan.hierarchy[0].place.unified;
 	cgroup->pids = plan_controller(cgroup, &plan, PIDS);
+	plan_controller(cgroup, &plan, CPU); /* no promise depends on it */
 	if (!plan.count)
 		return;
-	plan_cpu(&plan);
 	if (make(cgroup, &plan, &err) < 0) {
 		close_leaves(cgroup);
 		cgroup->memory = cgroup->pids = cgroup->unified = false;
 		snprintf(cgroup->text, sizeof(cgroup->text),
-			"memory and pids: no control group (%s)", err.text);
+			"memory, pids and cpu: no control group (%s)", err.text);
 	}
 	for (i = 0; i < plan.count; i++)
 		fd_close(&plan.hierarchy[i].kept.parent);
@@ -345,5 +334,6 @@ void cgroup_make(struct cgroup *cgroup, size_t cells)
 void cgroup_make_none(struct cgroup *cgroup, const char *reason)
 {
 	*cgroup = (struct cgroup){.keeper = -1};
-	snprintf(cgroup->text, sizeof(cgroup->text), "memory and pids: no control group (%s)", reason);
+	snprintf(cgroup->text, sizeof(cgroup->text), "memory, pids and cpu: no control group (%s)",
+		reason);
 }

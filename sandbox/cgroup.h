@@ -19,8 +19,9 @@
 
 /* The files of a leaf; in v1 they have other names, or there is none. */
 enum cgroup_file {
-	CGROUP_JOIN, /* cgroup.procs, of the hierarchy with the memory controller if there is one */
-	CGROUP_JOIN_TOO, /* of the one with the pids controller, where that is another one */
+	CGROUP_JOIN_FIRST, /* cgroup.procs, of each hierarchy that is used */
+	CGROUP_JOIN_SECOND,
+	CGROUP_JOIN_THIRD,
 	CGROUP_KILL,
 	CGROUP_MEMORY_MAX,
 	CGROUP_SWAP, /* v2: a limit; v1: the eagerness to swap */
@@ -42,18 +43,18 @@ struct cgroup {
 	bool memory, pids; /* the leaves limit them */
 	bool unified; /* memory is limited by v2 */
 	bool resettable; /* a peak can be taken anew: v1, and v2 from Linux 6.12 on */
-	char text[400]; /* what limits what, and why not, for people */
+	char text[600]; /* what limits what, and why not, for people */
 	size_t cells;
 	struct cgroup_leaf *leaf; /* `cells` of them; NULL: none at all */
 	int keeper; /* the subtree goes when its last copy is closed; -1: none */
 };
 
 /*
- * Makes the subtree with a leaf for each cell, with memory and pids, each where there is a place
- * for it (else *cgroup says so in memory, pids and text), and, in v2, moves this process into it.
- * What dead instances left is removed. A process is started that outlives the service and removes
- * the subtree; its right, if it is root, is to write directories. Single-threaded, before any
- * privilege is given up. Everything in *cgroup stays open until this process and those that it
+ * Makes the subtree with a leaf for each cell, with memory, pids and cpu, each where there is a
+ * place for it (else *cgroup says so in memory, pids and text), and, in v2, moves this process into
+ * it. What dead instances left is removed. A process is started that outlives the service and
+ * removes the subtree; its right, if it is root, is to write directories. Single-threaded, before
+ * any privilege is given up. Everything in *cgroup stays open until this process and those that it
  * forks end.
  */
 void cgroup_make(struct cgroup *cgroup, size_t cells);

@@ -72,7 +72,7 @@ void cgroup_keeper_remove_dead(int parent)
 /* Nothing of the one who started it but the directories, and no right but to write in them. */
 static int confine(const struct cgroup_kept *kept, size_t count, int life)
 {
-	int keep[1 + 2 * CGROUP_KEPT_MAX] = {life}, null = open("/dev/null", O_RDWR);
+	int keep[1 + 2 * CGROUP_HIERARCHIES_MAX] = {life}, null = open("/dev/null", O_RDWR);
 	sigset_t all;
 	size_t i;
 

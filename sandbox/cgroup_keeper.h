@@ -11,10 +11,6 @@
 
 #define CGROUP_KEPT_PREFIX "vivarium-"
 
-enum {
-	CGROUP_KEPT_MAX = 2, /* hierarchies of one instance: v1 has one for each controller */
-};
-
 /* An instance's subtree in one hierarchy. */
 struct cgroup_kept {
 	int parent, top; /* directories; -1: none */
@@ -25,7 +21,7 @@ struct cgroup_kept {
 void cgroup_keeper_remove_dead(int parent);
 
 /*
- * Starts the keeper of count subtrees. *ret_life is open in this process and in what it forks; when
+ * Starts the keeper of count subtrees, CGROUP_HIERARCHIES_MAX at most. *ret_life is open in this process and in what it forks; when
  * the last copy is closed the keeper removes the subtrees and ends. A child of nobody: it is not
  * to be waited for. Returns 0 or a negative errno.
  */

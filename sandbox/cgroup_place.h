@@ -9,6 +9,7 @@
 
 enum {
 	CGROUP_PATH_BYTES = 512,
+	CGROUP_HIERARCHIES_MAX = 3, /* of one instance: v1 has one for each controller */
 };
 
 /* The group that this process is in, in one hierarchy. */

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from conftest import Service
-from neighbourhood import HEALTH_MEDIAN_S, Neighbourhood
+from neighbourhood import Neighbourhood
 
 MIB = 1 << 20
 
@@ -33,7 +33,7 @@ class Abuse:
     kind: str = "ok"  # several: separated by blanks
     check: object = None  # of the answer's data
     fields: dict = field(default_factory=dict)
-    health_median_s: float = HEALTH_MEDIAN_S
+    takes_processors: bool = False
 
     def assert_contained(self, answer):
         data = answer.data
@@ -107,7 +107,7 @@ def main():
         if attempt(os.fork) == "done":
             attempt(os.setsid)
 # To the scheduler each session is a group of its own (autogroup), with the share of a whole service.
-""", "time", fields=SECOND, health_median_s=1),
+""", "time", fields=SECOND, takes_processors=True),
     "threads": Abuse("""
 import threading
 def main():
@@ -539,6 +539,6 @@ def test_abuse(neighbourhood, group, name):
     """Two at once; the verdict, the neighbour, /health, and the host afterwards."""
     abuse = ALL[group][name]
     for answer in neighbourhood.endure(*[(abuse.script, abuse.fields)] * 2,
-                                       health_median_s=abuse.health_median_s):
+                                       takes_processors=abuse.takes_processors):
         abuse.assert_contained(answer)
     neighbourhood.assert_quiet()

@@ -14,7 +14,8 @@ import pytest
 from supervision import (TRIVIAL, Flight, Tree, all_processes, answers_again, eventually, is_gone, kill,
                          standing_cells, take_off)
 
-CONTROLLERS = ("memory", "pids")
+CONTROLLERS = ("memory", "pids", "cpu")
+PROMISED = CONTROLLERS[:2]  # those by which /health and `cgroup = required` go
 SIZES = {"workers": 1, "cells_per_worker": 1, "library_sets": "base"}
 
 
@@ -62,7 +63,8 @@ def leaf_of(pid, controller):
 
 def facts(service):
     isolation = service.get("/health").data["isolation"]
-    return {controller: isolation[f"{controller}_cgroup"] for controller in CONTROLLERS}
+    in_force = {controller: isolation[f"{controller}_cgroup"] for controller in PROMISED}
+    return {**in_force, "cpu": "cpu: control groups v" in service.log()}
 
 
 def tops(service):
@@ -137,6 +139,10 @@ def test_limits_of_a_leaf(instance):
         path = leaf_of(warden.pid, "pids")
         if path:
             assert int((path / "pids.max").read_text()) == 128 + 8
+        path = leaf_of(warden.pid, "cpu")
+        if path:
+            weight = path / ("cpu.weight" if (path / "cpu.weight").exists() else "cpu.shares")
+            assert weight.read_text() == "100\n"
         path = leaf_of(warden.pid, "memory")
         if path and (path / "memory.max").exists():
             assert (path / "memory.max").read_text() == "max\n"
@@ -232,10 +238,10 @@ def test_required(make_service, instance):
     try:
         service = make_service(cgroup="required", **SIZES)
     except RuntimeError as refused:
-        assert not all(facts(instance).values())
+        assert not all(facts(instance)[controller] for controller in PROMISED)
         assert len(re.findall(r'"cgroup = required, but .*"', str(refused))) == 1
     else:
-        assert all(facts(service).values())
+        assert all(facts(service)[controller] for controller in PROMISED)
         assert answers_again(service)
 
 

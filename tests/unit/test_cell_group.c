@@ -181,14 +181,16 @@ static void test_peak_that_stays(void **state)
 static void test_joins(void **state)
 {
 	struct cell_group *group = *state;
-	int fds[2];
+	int fds[CGROUP_HIERARCHIES_MAX];
 
+	assert_int_equal(cell_group_joins(group, fds), 3);
+	assert_int_equal(fds[0], leaf.file[CGROUP_JOIN_FIRST]);
+	assert_int_equal(fds[1], leaf.file[CGROUP_JOIN_SECOND]);
+	assert_int_equal(fds[2], leaf.file[CGROUP_JOIN_THIRD]);
+	close(leaf.file[CGROUP_JOIN_SECOND]);
+	leaf.file[CGROUP_JOIN_SECOND] = -1;
 	assert_int_equal(cell_group_joins(group, fds), 2);
-	assert_int_equal(fds[0], leaf.file[CGROUP_JOIN]);
-	assert_int_equal(fds[1], leaf.file[CGROUP_JOIN_TOO]);
-	close(leaf.file[CGROUP_JOIN_TOO]);
-	leaf.file[CGROUP_JOIN_TOO] = -1;
-	assert_int_equal(cell_group_joins(group, fds), 1);
+	assert_int_equal(fds[1], leaf.file[CGROUP_JOIN_THIRD]);
 }
 
 static void test_without_a_leaf(void **state)
@@ -196,7 +198,7 @@ static void test_without_a_leaf(void **state)
 	struct cell_group group = {.cgroup = &cgroup};
 	const struct job_limits limits = {.memory_mib = 64};
 	uint64_t used;
-	int fds[2];
+	int fds[CGROUP_HIERARCHIES_MAX];
 
 	(void)state;
 	assert_int_equal(cell_group_renew(&group, 1), 0);
