@@ -311,6 +311,10 @@ def test_check(checkout, name):  # noqa: F811
         if layer not in expected:
             assert rows[layer]["said"] and rows[layer]["cure"]
     assert len(data["attacks"]) > 20 and all(row["contained"] for row in data["attacks"])
+    assert [row["controller"] for row in data["controllers"]] == ["memory", "pids", "cpu"]
+    for row in data["controllers"]:
+        assert row["version"] in ("v1", "v2") if row["found"] else \
+            row["said"] and row["left"] and row["cure"], row
 
 
 # --- where even that is too much ----------------------------------------------------------------
