@@ -1,5 +1,6 @@
 #include "fcgi-app/answer.h"
 
+#include "fcgi-app/exit_status.h"
 #include "fcgi-app/json_out.h"
 #include "sandbox/refusal.h"
 
@@ -397,9 +398,9 @@ int answer_exit_code(const struct verdict *verdict)
 	case 200:
 		return 0;
 	case 408:
-		return 124;
+		return EXIT_STATUS_TIME;
 	case 500:
-		return 125;
+		return EXIT_STATUS_INTERNAL;
 	default:
 		return 1;
 	}

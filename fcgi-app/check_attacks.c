@@ -2,6 +2,7 @@
 #include "fcgi-app/check_command.h"
 
 #include "fcgi-app/answer.h"
+#include "fcgi-app/exit_status.h"
 #include "fcgi-app/job_client.h"
 #include "fcgi-app/json_out.h"
 #include "sandbox/log.h"
@@ -21,7 +22,6 @@ enum {
 	MEMORY_MIB = 128,
 	NAME_BYTES = 64,
 	TEXT_BYTES = 128,
-	EXIT_INTERNAL = 125,
 };
 
 static const char ENDS_IN[] = "# ends in: ", DEFINITION[] = "\ndef attack_";
@@ -205,7 +205,7 @@ static int conclude(const struct checking *checking, int r)
 		print("%zu attacks, %zu escaped\n", checking->count, checking->escaped);
 	if (r < 0)
 		log_error("check", "the cell did not come back: %s", strerror(-r));
-	return r < 0 || !checking->count ? EXIT_INTERNAL : checking->escaped ? 1 : 0;
+	return r < 0 || !checking->count ? EXIT_STATUS_INTERNAL : checking->escaped ? 1 : 0;
 }
 
 int check_command_front(const struct front_setup *setup)
@@ -217,7 +217,7 @@ int check_command_front(const struct front_setup *setup)
 
 	if (r < 0) {
 		log_error("check", "%s", err.text);
-		return EXIT_INTERNAL;
+		return EXIT_STATUS_INTERNAL;
 	}
 	r = front_wait_for_lane(setup, &checking.lane);
 	if (!r)

@@ -2,6 +2,7 @@
 #include "fcgi-app/catalogue.h"
 #include "fcgi-app/check_command.h"
 #include "fcgi-app/config.h"
+#include "fcgi-app/exit_status.h"
 #include "fcgi-app/key_command.h"
 #include "fcgi-app/key_file.h"
 #include "fcgi-app/launch.h"
@@ -24,8 +25,6 @@
 #include <unistd.h>
 
 enum {
-	EXIT_USAGE = 2,
-	EXIT_RUN_INTERNAL = 125,
 	POLICY_MAX_BYTES = 1 << 20,
 	ATTACKS_MAX_BYTES = 1 << 20,
 };
@@ -79,7 +78,7 @@ struct options {
 static int complain(const char *program, const char *text)
 {
 	fprintf(stderr, "%s: %s\n", program, text);
-	return EXIT_USAGE;
+	return EXIT_STATUS_USAGE;
 }
 
 enum option_code {
@@ -380,7 +379,7 @@ static struct master_setup one_cell(const struct config *config, struct library_
 		.front_name = name,
 		.front = front,
 		.job = job,
-		.failure_code = EXIT_RUN_INTERNAL,
+		.failure_code = EXIT_STATUS_INTERNAL,
 		.front_is_all = true};
 }
 
@@ -417,8 +416,8 @@ static int run(int argc, char **argv)
 	if (r < 0)
 		fprintf(stderr, "vivarium: %s\n", err.text);
 	if (output_files_finish(&files) < 0)
-		return EXIT_RUN_INTERNAL;
-	return r < 0 ? EXIT_RUN_INTERNAL : r;
+		return EXIT_STATUS_INTERNAL;
+	return r < 0 ? EXIT_STATUS_INTERNAL : r;
 }
 
 static int read_attacks(const struct config *config, struct buffer *attacks, struct err *err)
@@ -468,7 +467,7 @@ static int check(int argc, char **argv)
 		if (job.json)
 			check_command_close(err.text);
 	}
-	return r < 0 ? EXIT_RUN_INTERNAL : r;
+	return r < 0 ? EXIT_STATUS_INTERNAL : r;
 }
 
 /* Returns 0 or a negative errno; -ENOTSUP where the words make no sense. */
@@ -611,5 +610,5 @@ int main(int argc, char **argv)
 		}
 	}
 	fputs(help, stderr);
-	return EXIT_USAGE;
+	return EXIT_STATUS_USAGE;
 }

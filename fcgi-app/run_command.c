@@ -1,6 +1,7 @@
 #include "fcgi-app/run_command.h"
 
 #include "fcgi-app/answer.h"
+#include "fcgi-app/exit_status.h"
 #include "fcgi-app/job_client.h"
 #include "fcgi-app/output_files.h"
 #include "sandbox/log.h"
@@ -125,7 +126,7 @@ int run_command_front(const struct front_setup *setup)
 
 	if (r < 0) {
 		log_error("run", "%s", err.text);
-		return 125;
+		return EXIT_STATUS_INTERNAL;
 	}
 	r = front_wait_for_lane(setup, &lane);
 	if (!r)
@@ -135,7 +136,7 @@ int run_command_front(const struct front_setup *setup)
 			&job->request, &run);
 	if (r < 0) {
 		log_error("run", "the worker is gone: %s", strerror(-r));
-		return 125;
+		return EXIT_STATUS_INTERNAL;
 	}
 	if (job->whole_answer) {
 		print_answer(&run);
