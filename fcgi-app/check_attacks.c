@@ -1,5 +1,4 @@
-/* The second half of `vivarium check`: attacks on the jail, in the jail. */
-#include "fcgi-app/check_command.h"
+#include "fcgi-app/check_attacks.h"
 
 #include "fcgi-app/answer.h"
 #include "fcgi-app/exit_status.h"
@@ -208,7 +207,7 @@ static int conclude(const struct checking *checking, int r)
 	return r < 0 || !checking->count ? EXIT_STATUS_INTERNAL : checking->escaped ? 1 : 0;
 }
 
-int check_command_front(const struct front_setup *setup)
+int check_attacks_front(const struct front_setup *setup)
 {
 	struct checking checking = {
 		.setup = setup, .job = setup->job, .reader = {.in = {.cap = ANSWER_MAX_BYTES}}};

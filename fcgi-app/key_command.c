@@ -3,6 +3,7 @@
 #include "fcgi-app/key_digest.h"
 #include "fcgi-app/key_edit.h"
 #include "fcgi-app/key_line.h"
+#include "fcgi-app/options.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
 	SECRET_BYTES = 32,
@@ -115,7 +117,7 @@ static int add_drawn(const char *file, struct key *key, const char *text, struct
 	return 0;
 }
 
-int key_command_add(const char *file, const char *name, const struct key_setting *settings,
+static int add_key(const char *file, const char *name, const struct key_setting *settings,
 	size_t count, struct err *err)
 {
 	struct key key = {.created_s = time(NULL)};
@@ -146,7 +148,7 @@ int key_command_add(const char *file, const char *name, const struct key_setting
 
 /* --- list ---------------------------------------------------------------------------------- */
 
-int key_command_list(const char *file, struct err *err)
+static int list_keys(const char *file, struct err *err)
 {
 	static const char *const columns[] = {
 		"created", "expires", "rate", "burst", "concurrent", "max_timeout", "max_memory"};
@@ -203,7 +205,7 @@ static void cut_line(struct buffer *text, const char *name)
 	}
 }
 
-int key_command_revoke(const char *file, const char *name, struct err *err)
+static int revoke_key(const char *file, const char *name, struct err *err)
 {
 	struct key_edit edit;
 	int r = key_edit_begin(&edit, file, false, err);
@@ -218,4 +220,47 @@ int key_command_revoke(const char *file, const char *name, struct err *err)
 	if (!r)
 		fprintf(stderr, "%s was revoked.\n", name);
 	return r;
+}
+
+/* --- the command line ---------------------------------------------------------------------- */
+
+/* Returns 0 or a negative errno; -ENOTSUP where the words make no sense. */
+static int edit_keys(const struct options *options, const char *file, int argc, char **argv,
+	struct err *err)
+{
+	const char *verb = optind < argc ? argv[optind] : "";
+	int names = argc - optind - 1;
+
+	if (strcmp(verb, "add") == 0 && names == 1)
+		return add_key(file, argv[optind + 1], options->key_settings,
+			options->key_setting_count, err);
+	if (options->key_setting_count)
+		return -ENOTSUP;
+	if (strcmp(verb, "list") == 0 && names == 0)
+		return list_keys(file, err);
+	if (strcmp(verb, "revoke") == 0 && names == 1)
+		return revoke_key(file, argv[optind + 1], err);
+	return -ENOTSUP;
+}
+
+int key_command_main(int argc, char **argv)
+{
+	struct options options;
+	struct err err = {0};
+	const char *file;
+	int r = options_parse(&options, OPTIONS_KEY, argc, argv);
+
+	if (r)
+		return r;
+	file = options.key_file ? options.key_file : options.config.key_file;
+	if (!*file)
+		return options_complain(
+			argv[0], "the configuration names no key_file: give one by --key-file");
+	r = edit_keys(&options, file, argc, argv, &err);
+	if (r == -ENOTSUP)
+		return options_complain(
+			argv[0], "key add NAME, key list or key revoke NAME; see vivarium --help");
+	if (r < 0)
+		fprintf(stderr, "vivarium: %s\n", err.text);
+	return r < 0;
 }

@@ -1,5 +1,6 @@
 #include "fcgi-app/launch.h"
 
+#include "fcgi-app/exit_status.h"
 #include "sandbox/identity.h"
 #include "sandbox/log.h"
 #include "sandbox/probe.h"
@@ -325,6 +326,27 @@ static int start_master(const struct master_setup *setup, struct err *err)
 	if (setup->keys.reader >= 0)
 		close(setup->keys.reader); /* the reader ends when the master does */
 	return pass_signals(master, &signals, setup->failure_code);
+}
+
+struct master_setup launch_setup_one_cell(const struct config *config, struct library_sets *sets,
+	const char *name, int (*front)(const struct front_setup *), const void *job)
+{
+	return (struct master_setup){.config = config,
+		.sets = sets,
+		.workers = 1,
+		.cells_per_worker = 1,
+		.template_trees = 1,
+		.quiet = true,
+		.execute_listener = -1,
+		.control_listener = -1,
+		.ready = -1,
+		.feed = -1,
+		.keys = {.reader = -1, .table = -1},
+		.front_name = name,
+		.front = front,
+		.job = job,
+		.failure_code = EXIT_STATUS_INTERNAL,
+		.front_is_all = true};
 }
 
 int launch(struct master_setup *setup, struct err *err)

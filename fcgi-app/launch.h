@@ -12,6 +12,14 @@
 int launch(struct master_setup *setup, struct err *err);
 
 /*
+ * A setup for launch: an instance for one command, of one cell, with `front` in the place of a
+ * dispatcher. name: of the front, for the log; job: what its front_setup gives it. config, sets and
+ * job stay the caller's and outlive it.
+ */
+struct master_setup launch_setup_one_cell(const struct config *config, struct library_sets *sets,
+	const char *name, int (*front)(const struct front_setup *), const void *job);
+
+/*
  * The two FastCGI sockets of the configuration, bound and listening, for owner and group only; an
  * earlier instance's leftovers are replaced, a live one's are not. Returns 0 or a negative errno.
  */

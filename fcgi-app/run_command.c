@@ -3,6 +3,8 @@
 #include "fcgi-app/answer.h"
 #include "fcgi-app/exit_status.h"
 #include "fcgi-app/job_client.h"
+#include "fcgi-app/launch.h"
+#include "fcgi-app/options.h"
 #include "fcgi-app/output_files.h"
 #include "sandbox/log.h"
 #include "sandbox/refusal.h"
@@ -15,6 +17,13 @@
 enum {
 	ANSWER_MAX_BYTES = 8 << 20,
 	MEMORY_BYTES = 512 << 20, /* one job, one answer, and copies of both while they grow */
+};
+
+struct run_job {
+	struct request request;
+	bool whole_answer; /* print the answer as HTTP would give it */
+	bool is_live; /* print what the script prints while it runs */
+	int feed; /* takes output files (output_files.h); -1: none */
 };
 
 static void write_all(int fd, const char *data, size_t length)
@@ -113,7 +122,8 @@ static void print_failure(const struct answer_run *run)
 	write_all(STDERR_FILENO, text, strlen(text));
 }
 
-int run_command_front(const struct front_setup *setup)
+/* The front: in the place of a dispatcher, under its filter. Returns the exit status. */
+static int serve_job(const struct front_setup *setup)
 {
 	struct frame_reader reader = {.in = {.cap = ANSWER_MAX_BYTES}};
 	struct job_client client = {0};
@@ -148,4 +158,61 @@ int run_command_front(const struct front_setup *setup)
 	if (job->feed >= 0)
 		output_files_send(job->feed, &run); /* whoever takes them says what is missing */
 	return answer_exit_code(&run.verdict);
+}
+
+/* --- the command line ---------------------------------------------------------------------- */
+
+/* Only the set that the script asks for, and what it lies on, is made warm. */
+static void keep_one_set(struct library_sets *sets, struct request *request)
+{
+	size_t chosen = library_sets_choose(sets, request->script.data, request->script.length);
+	struct library_sets kept = {0};
+	size_t i;
+
+	for (i = 0; i < sets->count; i++) {
+		if (library_sets_covers(sets, chosen, i))
+			kept.set[kept.count++] = sets->set[i];
+	}
+	for (i = 1; i < kept.count; i++)
+		kept.set[i].parent_index = i - 1;
+	*sets = kept;
+	request->limits.wanted_set = (uint32_t)(kept.count - 1);
+}
+
+int run_command_main(int argc, char **argv)
+{
+	struct options options;
+	struct run_job job = {0};
+	struct output_files files = {.feed = -1};
+	struct library_sets sets;
+	struct err err = {0};
+	struct master_setup setup;
+	int r = options_parse(&options, OPTIONS_RUN, argc, argv);
+
+	if (r)
+		return r;
+	if (optind + 1 != argc)
+		return options_complain(argv[0], "run takes one script; see vivarium --help");
+	r = library_sets_parse(options.config.library_sets, &sets, &err);
+	if (!r)
+		r = run_request_make(&options.run, argv[optind], &options.config, &job.request,
+			&err);
+	if (!r && options.run.output_dir)
+		r = output_files_start(&files, options.run.output_dir, &err);
+	if (r < 0) {
+		request_free(&job.request);
+		return options_complain(argv[0], err.text);
+	}
+	setup = launch_setup_one_cell(&options.config, &sets, "run", serve_job, &job);
+	setup.feed = job.feed = files.feed;
+	job.whole_answer = options.run.json;
+	job.is_live = options.run.stream;
+	keep_one_set(&sets, &job.request);
+	r = launch(&setup, &err);
+	request_free(&job.request);
+	if (r < 0)
+		fprintf(stderr, "vivarium: %s\n", err.text);
+	if (output_files_finish(&files) < 0)
+		return EXIT_STATUS_INTERNAL;
+	return r < 0 ? EXIT_STATUS_INTERNAL : r;
 }
