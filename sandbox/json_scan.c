@@ -67,6 +67,8 @@ struct scanner {
 	size_t key_capacity;
 	uint32_t *slots; /* 1 + an index into keys; 0: free */
 	size_t slot_mask;
+
+	struct key refused; /* the second of two equal keys */
 };
 
 struct sip {
@@ -567,11 +569,8 @@ static enum json_scan_error close_container(struct scanner *s)
 	return JSON_SCAN_OK;
 }
 
-static enum json_scan_error step_value(struct scanner *s)
+static enum json_scan_error scan_scalar(struct scanner *s)
 {
-	if (*s->next == '{' || *s->next == '[')
-		return open_container(s, *s->next == '{');
-	value_ended(s);
 	switch (*s->next) {
 	case '"':
 		return scan_string(s, false);
@@ -584,6 +583,18 @@ static enum json_scan_error step_value(struct scanner *s)
 	default:
 		return scan_number(s);
 	}
+}
+
+static enum json_scan_error step_value(struct scanner *s)
+{
+	enum json_scan_error error;
+
+	if (*s->next == '{' || *s->next == '[')
+		return open_container(s, *s->next == '{');
+	error = scan_scalar(s);
+	if (!error)
+		value_ended(s);
+	return error;
 }
 
 static enum json_scan_error step_first_element(struct scanner *s)
@@ -604,8 +615,10 @@ static enum json_scan_error step_key(struct scanner *s)
 		return error;
 	key.length = (uint32_t)(s->next - quote - 2);
 	error = push_key(s, key);
-	if (error)
+	if (error) {
+		s->refused = key;
 		return fail_at(s, quote, error);
+	}
 	s->next = skip_space(s->next, s->end);
 	s->expected = EXPECT_VALUE;
 	return take_either(s, ':', ':') ? JSON_SCAN_OK : refuse_next(s, JSON_SCAN_SYNTAX);
@@ -718,10 +731,29 @@ static void report_members(const struct scanner *s, json_scan_member_fn member, 
 	}
 }
 
+/* The outermost object's member that the scanner was in; NULL: it was between two, or in none. */
+static const struct key *open_member(const struct scanner *s)
+{
+	size_t count = s->depth > 1 ? s->frames[1].first_key : s->key_count;
+
+	if (!s->depth || !s->frames[0].object)
+		return NULL;
+	if (s->depth == 1 && s->refused.offset)
+		return &s->refused;
+	if (s->depth == 1 && s->expected != EXPECT_VALUE)
+		return NULL;
+	return &s->keys[count - 1];
+}
+
 static void locate(const struct scanner *s, struct json_scan_result *result)
 {
 	const unsigned char *line = s->text + result->body_offset, *feed;
+	const struct key *member = open_member(s);
 
+	if (member) {
+		result->member = (const char *)s->text + member->offset;
+		result->member_bytes = member->length;
+	}
 	result->type = JSON_SCAN_NOTHING;
 	result->offset = (size_t)(s->next - s->text);
 	result->line = 1;

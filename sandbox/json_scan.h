@@ -71,6 +71,12 @@ struct json_scan_result {
 	size_t line; /* 1-based, lines end at a line feed; 0 on success */
 	size_t column; /* 1-based, in bytes, a skipped mark not counted; 0 on success */
 	size_t body_offset; /* 3 after a skipped byte order mark, else 0 */
+	/*
+	 * Of a refused text: the name of the outermost object's member in which the error is, or which
+	 * is there twice, as it stands between its quotes; it points into the text. NULL: in none.
+	 */
+	const char *member;
+	size_t member_bytes;
 };
 
 /*

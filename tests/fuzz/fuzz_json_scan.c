@@ -75,6 +75,8 @@ static void check_refusal(const struct text *text, const struct json_scan_result
 	for (size_t i = 0; i < result->offset; i++)
 		feeds += text->start[i] == '\n';
 	CHECK(result->line == feeds + 1);
+	CHECK(!result->member || (result->member > text->start && result->member[-1] == '"' &&
+					 result->member[result->member_bytes] == '"'));
 }
 
 static void check_text(struct text *text)

@@ -868,6 +868,52 @@ static void test_error_texts(void **state)
 	assert_string_equal(json_scan_error_text((enum json_scan_error)1000), "unknown error");
 }
 
+/* In which of the outermost object's members an error is. */
+static void test_member_of_an_error(void **state)
+{
+	static const struct {
+		const char *text, *member;
+	} cases[] = {
+		{"{\"a\":NaN}", "a"},
+		{"{\"a\":1,\"b\":[{\"c\":NaN}]}", "b"},
+		{"{\"a\":1,\"b\":{\"c\":1,\"c\":1}}", "b"},
+		{"{\"a\":{\"b\":1},\"\\u0061\":1}", "\\u0061"},
+		{"{\"a\":\"\\ud800\"}", "a"},
+		{"{\"a\":", "a"},
+		{"{\"a\"", "a"},
+		{"{\"a\" 1}", "a"},
+		{"{\"\":x}", ""},
+		{"{\"a\":[", "a"},
+		{"{\"a\":1", NULL},
+		{"{\"a\":1,}", NULL},
+		{"{\"a\":1 \"b\":1}", NULL},
+		{"{\"a\":1,\"\\ud800\":1}", NULL},
+		{"{\"a\":1}x", NULL},
+		{"{", NULL},
+		{"", NULL},
+		{"x", NULL},
+		{"[{\"a\":x}]", NULL},
+		{"[{\"a\":1,\"a\":1}]", NULL},
+	};
+	struct json_scan_result result;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_int_equal(json_scan(cases[i].text, strlen(cases[i].text), &plain, NULL, NULL,
+					 &result),
+			-EINVAL);
+		if (!cases[i].member) {
+			assert_null(result.member);
+			continue;
+		}
+		assert_non_null(result.member);
+		assert_int_equal(result.member_bytes, strlen(cases[i].member));
+		assert_memory_equal(result.member, cases[i].member, result.member_bytes);
+	}
+	assert_int_equal(json_scan("{\"a\":1}", 7, &plain, NULL, NULL, &result), 0);
+	assert_null(result.member);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -885,6 +931,7 @@ int main(void)
 		cmocka_unit_test(test_duplicate_keys),
 		cmocka_unit_test(test_seed_changes_nothing),
 		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_member_of_an_error),
 		cmocka_unit_test(test_deep_nesting),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_number_digits),
