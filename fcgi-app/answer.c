@@ -422,7 +422,7 @@ int answer_refusal(enum refusal kind, const char *error, const struct request_re
 	json_out_begin(&out, '{');
 	json_out_key(&out, "kind");
 	json_out_text(&out, refusal_word(kind));
-	if (refusal && refusal->field) {
+	if (refusal && *refusal->field) {
 		json_out_key(&out, "field");
 		json_out_text(&out, refusal->field);
 	}

@@ -13,6 +13,19 @@ enum {
 	ATTEMPTS_MAX = 3, /* to get a job to a cell that lives */
 };
 
+/* UTF-8 by its name, or by the alias that many clients write; quoted or not. */
+static bool is_utf8_name(const char *name, size_t length)
+{
+	static const char *const names[] = {"utf-8", "utf8", "\"utf-8\"", "\"utf8\""};
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (length == strlen(names[i]) && strncasecmp(name, names[i], length) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* "application/json", with no charset or with UTF-8; parameters as of RFC 9110, 8.3. */
 static bool is_json_type(const char *type)
 {
@@ -25,9 +38,7 @@ static bool is_json_type(const char *type)
 		if (strncasecmp(type, "charset=", 8) != 0)
 			continue;
 		type += 8;
-		span = strcspn(type, "; \t");
-		if (!(span == 5 && strncasecmp(type, "utf-8", 5) == 0) &&
-			!(span == 7 && strncasecmp(type, "\"utf-8\"", 7) == 0))
+		if (!is_utf8_name(type, strcspn(type, "; \t")))
 			return false;
 	}
 	return true;
@@ -42,6 +53,34 @@ static size_t declared_length(const struct exchange *exchange)
 	return length < BODY_MAX_BYTES ? (size_t)length : BODY_MAX_BYTES;
 }
 
+static void refuse_type(struct exchange *exchange, const char *error, const char *header,
+	const char *allowed, const char *got)
+{
+	struct request_refusal refusal = {0};
+
+	snprintf(refusal.field, sizeof(refusal.field), "%s", header);
+	snprintf(refusal.allowed, sizeof(refusal.allowed), "%s", allowed);
+	request_refusal_quote(&refusal, *got ? got : "nothing", strlen(*got ? got : "nothing"));
+	exchange_refuse(exchange, REFUSAL_UNSUPPORTED_MEDIA_TYPE, error, &refusal, "");
+}
+
+/* Returns whether the body is of a kind that is read here; else it was refused. */
+static bool check_type(struct exchange *exchange)
+{
+	const char *encoding = fcgi_parameter(exchange->fcgi, "HTTP_CONTENT_ENCODING");
+	const char *type = fcgi_parameter(exchange->fcgi, "CONTENT_TYPE");
+
+	if (*encoding)
+		refuse_type(exchange, "Content-Encoding is not supported: send the body as it is",
+			"Content-Encoding", "nothing", encoding);
+	else if (!is_json_type(type))
+		refuse_type(exchange, "Content-Type must be application/json, in UTF-8",
+			"Content-Type", "application/json, with no charset or with utf-8", type);
+	else
+		return true;
+	return false;
+}
+
 /* Returns whether the body came and is of a kind that is read here; else it was refused. */
 static bool read_body(struct exchange *exchange)
 {
@@ -51,16 +90,8 @@ static bool read_body(struct exchange *exchange)
 		.used = atof(fcgi_parameter(fcgi, "CONTENT_LENGTH"))};
 	int r;
 
-	if (*fcgi_parameter(fcgi, "HTTP_CONTENT_ENCODING")) {
-		exchange_refuse(exchange, REFUSAL_UNSUPPORTED_MEDIA_TYPE,
-			"Content-Encoding is not supported: send the body as it is", NULL, "");
+	if (!check_type(exchange))
 		return false;
-	}
-	if (!is_json_type(fcgi_parameter(fcgi, "CONTENT_TYPE"))) {
-		exchange_refuse(exchange, REFUSAL_UNSUPPORTED_MEDIA_TYPE,
-			"Content-Type must be application/json, in UTF-8", NULL, "");
-		return false;
-	}
 	exchange->body.cap = declared_length(exchange) + 1; /* no cap is no cap at all */
 	if (exchange->body.cap > BODY_MAX_BYTES)
 		exchange->body.cap = BODY_MAX_BYTES;

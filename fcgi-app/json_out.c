@@ -137,6 +137,15 @@ bool json_out_is_utf8(const char *text, size_t length)
 	return true;
 }
 
+int json_out_clip(const char *text, size_t length, size_t most)
+{
+	if (length <= most)
+		return (int)length;
+	while (most && ((unsigned char)text[most] & 0xc0) == 0x80)
+		most--;
+	return (int)most;
+}
+
 static bool is_plain(unsigned char byte)
 {
 	return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';

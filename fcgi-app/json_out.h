@@ -43,6 +43,9 @@ void json_out_bool(struct json_out *out, bool value);
 /* Whether json_out_string would write length bytes of text as they are, without any U+FFFD. */
 bool json_out_is_utf8(const char *text, size_t length);
 
+/* How many bytes of length bytes of valid UTF-8 make whole characters of most bytes or fewer. */
+int json_out_clip(const char *text, size_t length, size_t most);
+
 /* A string: prefix (ASCII without anything to escape), and length bytes of data in base 64. */
 void json_out_base64(struct json_out *out, const char *prefix, const char *data, size_t length);
 

@@ -1,6 +1,8 @@
 #include "fcgi-app/request_fields.h"
 
+#include "fcgi-app/blank.h"
 #include "fcgi-app/json_in.h"
+#include "fcgi-app/json_out.h"
 #include "sandbox/json_scan.h"
 
 #include <errno.h>
@@ -12,57 +14,6 @@
 enum {
 	KEEP_BYTES = 64 * 1024,
 };
-
-/* Length of the longest part of valid UTF-8 that has at most `most` bytes and whole characters. */
-static int clip(const char *text, size_t length, size_t most)
-{
-	if (length <= most)
-		return (int)length;
-	while (most && ((unsigned char)text[most] & 0xc0) == 0x80)
-		most--;
-	return (int)most;
-}
-
-static void quote(char *got, size_t size, const struct value *value)
-{
-	snprintf(got, size, "%.*s%s", clip(value->text, value->length, CLIP_BYTES), value->text,
-		value->length > CLIP_BYTES ? "..." : "");
-}
-
-void request_refuse(struct parsing *parsing, const char *field, const struct value *value,
-	const char *error, const char *allowed)
-{
-	struct request_refusal *refusal = parsing->refusal;
-
-	parsing->error = -EINVAL;
-	refusal->field = field;
-	snprintf(refusal->error, sizeof(refusal->error), "%s", error);
-	snprintf(refusal->allowed, sizeof(refusal->allowed), "%s", allowed);
-	if (value)
-		quote(refusal->got, sizeof(refusal->got), value);
-}
-
-void request_refuse_size(struct parsing *parsing, const char *field, const struct value *value,
-	const char *error, const char *allowed, size_t limit, size_t used)
-{
-	struct request_refusal *refusal = parsing->refusal;
-
-	request_refuse(parsing, field, value, error, allowed);
-	refusal->unit = "bytes";
-	refusal->limit = (double)limit;
-	refusal->used = (double)used;
-}
-
-static bool is_blank(const struct buffer *text)
-{
-	size_t i;
-
-	for (i = 0; i < text->length; i++) {
-		if (!strchr(" \t\r\n\f\v", text->data[i]) || !text->data[i])
-			return false;
-	}
-	return true;
-}
 
 static void take_script(struct parsing *parsing, const struct value *value)
 {
@@ -78,7 +29,7 @@ static void take_script(struct parsing *parsing, const struct value *value)
 	if (parsing->error)
 		return;
 	parsing->has_script = true;
-	if (is_blank(script))
+	if (blank_is_all(script->data ? script->data : "", script->length))
 		request_refuse(parsing, "script", value, error, allowed);
 	else if (script->length > SCRIPT_MAX_BYTES)
 		request_refuse_size(parsing, "script", value,
@@ -200,17 +151,24 @@ const char *request_field_name(size_t field)
 	return field < FIELDS ? fields[field].name : NULL;
 }
 
-static void take_field(struct parsing *parsing, const struct field *field, const struct value *value)
+/* What came is the name: the value may be a secret. */
+static void refuse_field(struct parsing *parsing, const struct field *field, const struct value *name)
 {
 	char error[128], allowed[160];
 
-	if (request_rules_has(parsing->rules, (size_t)(field - fields))) {
-		field->take(parsing, value);
-		return;
-	}
 	snprintf(error, sizeof(error), "%s is a field that clients may not set here", field->name);
 	request_rules_print(parsing->rules, allowed, sizeof(allowed));
-	request_refuse(parsing, field->name, NULL, error, allowed);
+	request_refuse(parsing, field->name, name, error, allowed);
+}
+
+/* null is as if the field were not there; of the entry it is a value. */
+static void take_field(struct parsing *parsing, const struct field *field,
+	const struct value *name, const struct value *value)
+{
+	if (request_rules_has(parsing->rules, (size_t)(field - fields)))
+		field->take(parsing, value);
+	else if (value->type != JSON_SCAN_NULL || field->take == take_entry)
+		refuse_field(parsing, field, name);
 }
 
 void request_note_unknown(struct parsing *parsing, const struct buffer *name)
@@ -221,7 +179,7 @@ void request_note_unknown(struct parsing *parsing, const struct buffer *name)
 	if (request->unknown_fields == UNKNOWN_FIELDS_MAX)
 		return;
 	snprintf(request->unknown_field[request->unknown_fields++], CLIP_BYTES, "%.*s",
-		clip(text, name->length, CLIP_BYTES - 1), text);
+		json_out_clip(text, name->length, CLIP_BYTES - 1), text);
 }
 
 /* The name is decoded first: "s\u0063ript" is script. It stands between its quotes in the text. */
@@ -230,18 +188,20 @@ static void take_member(void *context, const char *key, size_t key_bytes, const 
 {
 	struct parsing *parsing = context;
 	const struct value value = {.text = text, .length = text_bytes, .type = type};
+	const struct value quoted = {
+		.text = key - 1, .length = key_bytes + 2, .type = JSON_SCAN_STRING};
 	struct buffer name = {0};
 	size_t field;
 
 	if (parsing->error)
 		return;
-	parsing->error = json_in_string(key - 1, key_bytes + 2, &name);
+	parsing->error = json_in_string(quoted.text, quoted.length, &name);
 	if (!parsing->error) {
 		field = request_field_find(name.data ? name.data : "", name.length);
 		if (field == REQUEST_NO_FIELD)
 			request_note_unknown(parsing, &name);
 		else
-			take_field(parsing, &fields[field], &value);
+			take_field(parsing, &fields[field], &quoted, &value);
 	}
 	buffer_free(&name);
 }
@@ -255,7 +215,7 @@ static void check_together(struct parsing *parsing)
 	if (parsing->arguments_field) /* they are for an entry: it has to be there */
 		request->limits.flags &= ~(uint32_t)JOB_ENTRY_IF_DEFINED;
 	if (!request->has_entry && parsing->arguments_field) {
-		request_refuse(parsing, parsing->arguments_field, NULL,
+		request_refuse(parsing, parsing->arguments_field, &parsing->arguments,
 			"args and kwargs are for the entry, and entry is null",
 			"nothing where entry is null");
 		return;
@@ -270,20 +230,6 @@ static void check_together(struct parsing *parsing)
 		parsing->input_bytes);
 	snprintf(parsing->refusal->got, sizeof(parsing->refusal->got), "%zu bytes",
 		parsing->input_bytes);
-}
-
-static int refuse_text(struct request_refusal *refusal, const struct json_scan_result *result)
-{
-	if (result->error == JSON_SCAN_EMPTY)
-		snprintf(refusal->error, sizeof(refusal->error), "body is empty: it must be a JSON "
-								 "object with a script");
-	else
-		snprintf(refusal->error, sizeof(refusal->error),
-			"body is not strict JSON: %s at line %zu, column %zu",
-			json_scan_error_text(result->error), result->line, result->column);
-	snprintf(refusal->allowed, sizeof(refusal->allowed), "one JSON object (RFC 8259), UTF-8, "
-							     "no duplicate keys, depth at most 64");
-	return -EINVAL;
 }
 
 static void set_defaults(
@@ -310,10 +256,12 @@ static int parse(const char *body, size_t length, const struct request_rules *ru
 	set_defaults(request, rules, flags);
 	parsing.error = buffer_append(&request->entry, "main", 4);
 	r = json_scan(body, length, &options, take_member, &parsing, &result);
-	if (r < 0)
-		return r == -EINVAL ? refuse_text(refusal, &result) : r;
-	if (!parsing.error && result.type != JSON_SCAN_OBJECT)
-		request_refuse(&parsing, NULL, NULL, "body must be a JSON object", "an object");
+	if (r == -EINVAL)
+		request_refuse_text(&parsing, body, length, &result);
+	else if (r < 0)
+		parsing.error = r;
+	else if (!parsing.error && result.type != JSON_SCAN_OBJECT)
+		request_refuse_shape(&parsing, body, length, &result);
 	if (!parsing.error && !parsing.has_script)
 		request_refuse(&parsing, "script", NULL, "script must be a non-empty string",
 			"a string of 1 to 1048576 bytes of UTF-8, not blank");

@@ -30,12 +30,12 @@ struct request {
 	char unknown_field[UNKNOWN_FIELDS_MAX][CLIP_BYTES];
 };
 
-/* Why a request was refused; goes into "error" and "cause". */
+/* Why a request was refused; goes into "error" and "cause". Each text may be "": not said. */
 struct request_refusal {
 	char error[256];
-	const char *field; /* NULL: the body as a whole */
-	char allowed[160]; /* "" : not said */
-	char got[CLIP_BYTES + 8]; /* "" : not said */
+	char field[CLIP_BYTES]; /* "body": the body as a whole */
+	char allowed[160];
+	char got[CLIP_BYTES + 8];
 	const char *unit; /* where a limit struck: of limit and used; else NULL */
 	double limit, used;
 };
@@ -53,6 +53,9 @@ int request_parse(const char *body, size_t length, const struct request_rules *r
  */
 int request_parse_call(const char *arguments, size_t length, const struct request_rules *rules,
 	uint64_t hash_seed, struct request *request, struct request_refusal *refusal);
+
+/* Quotes length bytes of UTF-8 that a client sent as what was got: up to CLIP_BYTES of them. */
+void request_refusal_quote(struct request_refusal *refusal, const char *text, size_t length);
 
 /* The number of the field of that name, or REQUEST_NO_FIELD. */
 size_t request_field_find(const char *name, size_t length);

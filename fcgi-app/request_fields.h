@@ -6,31 +6,40 @@
 #include "sandbox/frame.h"
 #include "sandbox/json_scan.h"
 
-struct parsing {
-	const struct request_rules *rules;
-	struct request *request;
-	struct request_refusal *refusal;
-	bool has_script;
-	const char *arguments_field; /* args or kwargs, if there is something in one; else NULL */
-	size_t input_bytes; /* of stdin and decoded files, also of those over the limit */
-	size_t file_count;
-	struct buffer paths; /* of the files, each with a NUL behind it */
-	int error; /* first failure */
-};
-
 struct value {
 	const char *text; /* JSON, exact span */
 	size_t length;
 	enum json_scan_type type;
 };
 
-/* Refuses with the field's name (static), what is allowed, and what came (NULL: not said). */
+struct parsing {
+	const struct request_rules *rules;
+	struct request *request;
+	struct request_refusal *refusal;
+	bool has_script;
+	const char *arguments_field; /* args or kwargs, if there is something in one; else NULL */
+	struct value arguments; /* of that field */
+	size_t input_bytes; /* of stdin and decoded files, also of those over the limit */
+	size_t file_count;
+	struct buffer paths; /* of the files, each with a NUL behind it */
+	int error; /* first failure */
+};
+
+/* Refuses with the field's name, what is allowed, and what came (NULL: nothing). */
 void request_refuse(struct parsing *parsing, const char *field, const struct value *value,
 	const char *error, const char *allowed);
 
 /* Refuses what is over a limit of bytes; value as above. */
 void request_refuse_size(struct parsing *parsing, const char *field, const struct value *value,
 	const char *error, const char *allowed, size_t limit, size_t used);
+
+/* Refuses a body that json_scan has refused with *result. */
+void request_refuse_text(struct parsing *parsing, const char *body, size_t length,
+	const struct json_scan_result *result);
+
+/* Refuses a body that is strict JSON, by *result, and no object. */
+void request_refuse_shape(struct parsing *parsing, const char *body, size_t length,
+	const struct json_scan_result *result);
 
 /* Notes a name for "unknown field" among the warnings. */
 void request_note_unknown(struct parsing *parsing, const struct buffer *name);

@@ -30,10 +30,19 @@ static void refuse(
 	request_refuse(file->parsing, "files", value, error, allowed);
 }
 
+/* got: what was, in words. */
+static void refuse_contents(struct file *file, const char *got)
+{
+	struct request_refusal *refusal = file->parsing->refusal;
+
+	refuse(file, "", NULL, "must have exactly one of content and content_base64");
+	snprintf(refusal->got, sizeof(refusal->got), "%s", got);
+}
+
 static void take_content_member(struct file *file, const struct value *value, bool is_base64)
 {
 	if (file->content.text) {
-		refuse(file, "", NULL, "must have exactly one of content and content_base64");
+		refuse_contents(file, "both of them");
 		return;
 	}
 	file->content = *value;
@@ -139,7 +148,7 @@ static void take_content(struct file *file)
 	struct buffer text = {0};
 
 	if (!file->content.text) {
-		refuse(file, "", NULL, "must have exactly one of content and content_base64");
+		refuse_contents(file, "neither of them");
 		return;
 	}
 	if (file->content.type != JSON_SCAN_STRING) {

@@ -102,6 +102,7 @@ static void take_arguments(struct parsing *parsing, const struct value *value, c
 	if (parsing->error || !checking.count)
 		return;
 	parsing->arguments_field = field;
+	parsing->arguments = *value;
 	if (has_long_number(value)) {
 		snprintf(error, sizeof(error), "%s must be without integers of over %d digits",
 			field, RESULT_MAX_DIGITS);

@@ -43,7 +43,7 @@ static void check_job(const struct request_refusal *refusal)
 {
 	const struct job_limits *limits = &request.limits;
 
-	CHECK(!*refusal->error && !refusal->field);
+	CHECK(!*refusal->error && !*refusal->field);
 	CHECK(request.script.length > 0 && request.script.length <= SCRIPT_MAX_BYTES);
 	CHECK(request.entry.length > 0 && request.entry.length <= ENTRY_MAX_BYTES);
 	CHECK(!memchr(request.entry.data, '\0', request.entry.length));
@@ -65,7 +65,8 @@ static void check_refusal(const struct request_refusal *refusal)
 
 	CHECK(*refusal->error && memchr(refusal->error, '\0', sizeof(refusal->error)));
 	CHECK(*refusal->allowed && memchr(refusal->allowed, '\0', sizeof(refusal->allowed)));
-	CHECK(memchr(refusal->got, '\0', sizeof(refusal->got)));
+	CHECK(*refusal->got && memchr(refusal->got, '\0', sizeof(refusal->got)));
+	CHECK(*refusal->field && memchr(refusal->field, '\0', sizeof(refusal->field)));
 	buffer_reset(&body, 1 << 20);
 	CHECK(answer_refusal(REFUSAL_INVALID_REQUEST, refusal->error, refusal, "id", &body) == 400);
 	CHECK(json_scan(body.data, body.length, &strict, NULL, NULL, &result) == 0);

@@ -129,7 +129,9 @@ def test_arguments_of_async_main_and_other_entries(service):
 def test_arguments_without_an_entry(service, fields):
     """There is nothing that they could be passed to."""
     data = refused(service.execute("1 + 1", entry=None, **fields))
-    assert data["cause"]["field"] == next(iter(fields))
+    (field, value), = fields.items()
+    assert data["cause"] == {"kind": "invalid_request", "field": field,
+                             "allowed": "nothing where entry is null", "got": json.dumps(value)}
     assert result(service.execute("1 + 1", entry=None, args=[], kwargs={})) == 2
 
 
@@ -278,7 +280,9 @@ def test_wrong_files(service, name):
     files, words = WRONG_FILES[name]
     data = refused(service.execute(SCRIPT, files=files))
     assert data["error"].startswith(words)
-    assert data["cause"]["field"] == "files" and data["cause"]["allowed"]
+    cause = data["cause"]
+    assert set(cause) == {"kind", "field", "allowed", "got"} and all(cause.values())
+    assert cause["field"] == "files"
 
 
 def test_paths_at_their_limit(service):

@@ -436,7 +436,9 @@ def test_fields_that_clients_may_not_set(make_service):
         assert answer.status == 400, answer
         assert answer.data["error"] == f"{field} is a field that clients may not set here"
         assert answer.data["cause"] == {"kind": "invalid_request", "field": field,
-                                        "allowed": "script, timeout, args"}
+                                        "allowed": "script, timeout, args", "got": f'"{field}"'}
+    absent = service.execute("def main(): return 1", memory=None, stdin=None, env=None)
+    assert absent.data["result"] == 1 and "warnings" not in absent.data
     schemas = service.get("/openapi.json").data["components"]["schemas"]
     fields = schemas["ExecuteRequest"]["properties"]
     assert {name for name, schema in fields.items() if schema is not False} == {

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 
 import pytest
@@ -78,14 +79,35 @@ NOT_STRICT = {
 def test_not_strict(service, name):
     """What some parser somewhere takes, and what none does: 400 before anything runs."""
     data = refused(service.post(NOT_STRICT[name]))
-    assert set(data["cause"]) <= {"kind", "field", "allowed", "got"}
+    cause = data["cause"]
+    assert set(cause) == {"kind", "field", "allowed", "got"} and all(cause.values())
+    if data["error"].startswith("body is empty"):
+        assert cause["got"] == "nothing"
+    else:
+        assert re.fullmatch(r"body is not strict JSON: .* at line 1, column [0-9]+", data["error"]) \
+            or name == "newline in a string"
+
+
+@pytest.mark.parametrize("name, field, got", [
+    ("blank", "body", "nothing"), ("trailing text", "body", "x"), ("cut off", "body", "the end of the body"),
+    ("duplicate key", "script", '"script"'), ("duplicate unknown key", "x", '"x"'),
+    ("duplicate key, nested", "x", '"b"'), ("NaN", "x", "NaN"), ("nul in a string", "script", "U+0000"),
+    ("invalid UTF-8", "x", "byte 0xFF"), ("high surrogate escape", "x", r"\ud83d"),
+    ("surrogate in the script", "script", r"\ud800"), ("depth 65", "x", "[")])
+def test_where_it_is_not_strict(service, name, field, got):
+    """The field that the error is in, and what stands there."""
+    cause = refused(service.post(NOT_STRICT[name]))["cause"]
+    assert (cause["field"], cause["got"]) == (field, got)
 
 
 @pytest.mark.parametrize("body", [b"null", b"true", b"0", b'"def main(): pass"', b"[]",
                                   b'[{"script": "def main(): pass"}]'])
 def test_not_an_object(service, body):
     """Valid JSON of another shape."""
-    assert "object" in refused(service.post(body))["error"]
+    data = refused(service.post(body))
+    assert "object" in data["error"]
+    assert data["cause"] == {"kind": "invalid_request", "field": "body", "allowed": "an object",
+                             "got": body.decode()}
 
 
 STRICT = {
@@ -171,7 +193,14 @@ def test_missing_script(service):
     for body in (b"{}", b'{"Script": "def main(): pass"}', b'{"timeout": 5}'):
         data = refused(service.post(body))
         assert data["error"] == "script must be a non-empty string"
-        assert data["cause"]["field"] == "script"
+        assert data["cause"]["field"] == "script" and data["cause"]["got"] == "nothing"
+
+
+@pytest.mark.parametrize("script", ["\xa0", "\u2003\n\u3000", "\x1c\x1f", "\ufeff", "\ufeff \x85"])
+def test_white_space_of_unicode_is_blank(service, script):
+    """Whatever str.strip() strips, and the byte order mark that is skipped before a script."""
+    data = refused(service.execute(script))
+    assert data["error"] == "script must be a non-empty string"
 
 
 def test_raw_numbers(service):
@@ -259,7 +288,7 @@ def test_unknown_fields_of_a_failure(service):
     "application/json", "application/json; charset=utf-8", "application/json;charset=UTF-8",
     'application/json; charset="utf-8"', "Application/JSON", "application/json ; charset=utf-8",
     "application/json; Charset=Utf-8", "application/json; profile=x; charset=utf-8",
-    "application/json;"])
+    "application/json;", "application/json; charset=utf8", 'application/json; charset="UTF8"'])
 def test_content_types_that_are_json(service, value):
     """Case, white space, quotes and other parameters do not matter."""
     assert result(service.post(json.dumps({"script": SCRIPT}), Content_Type=value)) == "ran"
@@ -270,24 +299,36 @@ def test_content_types_that_are_json(service, value):
     "application/jsonx", "application/json5", "application/", "json", "*/*", "",
     "application/json; charset=latin-1", "application/json; charset=utf-16",
     "application/json; charset=iso-8859-1; charset=utf-8", 'application/json; charset="ascii"',
-    "application/json; charset=", "application/problem+json", "application/octet-stream"])
+    "application/json; charset=", "application/json; charset=utf", "application/json; charset='utf8'",
+    "application/problem+json", "application/octet-stream"])
 def test_content_types_that_are_not(service, value):
     """415 for everything else."""
     answer = service.post(json.dumps({"script": SCRIPT}), Content_Type=value)
-    refused(answer, "unsupported_media_type", 415)
+    cause = refused(answer, "unsupported_media_type", 415)["cause"]
+    assert (cause["field"], cause["got"]) == ("Content-Type", value or "nothing")
+    assert cause["allowed"].startswith("application/json, ")
 
 
 def test_no_content_type(service):
     """A missing one is not guessed."""
     answer = service.request("POST", "/execute", json.dumps({"script": SCRIPT}))
-    refused(answer, "unsupported_media_type", 415)
+    cause = refused(answer, "unsupported_media_type", 415)["cause"]
+    assert (cause["field"], cause["got"]) == ("Content-Type", "nothing")
+
+
+def test_long_content_type(service):
+    """What came is clipped."""
+    answer = service.post(json.dumps({"script": SCRIPT}), Content_Type="text/" + "x" * 1000)
+    got = refused(answer, "unsupported_media_type", 415)["cause"]["got"]
+    assert got == "text/" + "x" * 75 + "..."
 
 
 @pytest.mark.parametrize("value", ["gzip", "deflate", "br", "identity", "x"])
 def test_content_encoding(service, value):
     """Any Content-Encoding is 415."""
     answer = service.post(json.dumps({"script": SCRIPT}), Content_Encoding=value)
-    refused(answer, "unsupported_media_type", 415)
+    cause = refused(answer, "unsupported_media_type", 415)["cause"]
+    assert (cause["field"], cause["allowed"], cause["got"]) == ("Content-Encoding", "nothing", value)
 
 
 def test_chunked_body(service):

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "fcgi-app/json_out.h"
 #include "fcgi-app/request.h"
 
 #define SCRIPT_ERROR "script must be a non-empty string"
@@ -72,10 +73,7 @@ static void expect_refused(const struct refused *refused)
 	assert_string_equal(refusal.error, refused->error);
 	assert_string_equal(refusal.allowed, refused->allowed);
 	assert_string_equal(refusal.got, refused->got);
-	if (refused->field)
-		assert_string_equal(refusal.field, refused->field);
-	else
-		assert_null(refusal.field);
+	assert_string_equal(refusal.field, refused->field);
 }
 
 static void refuse_all(const struct refused *cases, size_t count)
@@ -159,9 +157,9 @@ static void test_numbers(void **state)
 static void test_script_refused(void **state)
 {
 	static const struct refused cases[] = {
-		{TEXT("{}"), SCRIPT_ERROR, "script", SCRIPT_ALLOWED, ""},
-		{TEXT("{\"Script\":\"x\"}"), SCRIPT_ERROR, "script", SCRIPT_ALLOWED, ""},
-		{TEXT("{\"script \":\"x\"}"), SCRIPT_ERROR, "script", SCRIPT_ALLOWED, ""},
+		{TEXT("{}"), SCRIPT_ERROR, "script", SCRIPT_ALLOWED, "nothing"},
+		{TEXT("{\"Script\":\"x\"}"), SCRIPT_ERROR, "script", SCRIPT_ALLOWED, "nothing"},
+		{TEXT("{\"script \":\"x\"}"), SCRIPT_ERROR, "script", SCRIPT_ALLOWED, "nothing"},
 		{TEXT("{\"script\":null}"), SCRIPT_ERROR, "script", SCRIPT_ALLOWED, "null"},
 		{TEXT("{\"script\":\"\"}"), SCRIPT_ERROR, "script", SCRIPT_ALLOWED, "\"\""},
 		{TEXT("{\"script\":\" \\t\\n\\r\\f\\u000b\"}"), SCRIPT_ERROR, "script",
@@ -176,6 +174,28 @@ static void test_script_refused(void **state)
 
 	(void)state;
 	refuse_all(cases, COUNT(cases));
+}
+
+/* What str.strip() leaves nothing of, and a byte order mark before it. */
+static void test_blank_scripts(void **state)
+{
+	static const char *const blank[] = {"\\u00a0", "\xC2\xA0", "\\u0085", "\\u1680", "\\u2000\\u200a",
+		"\\u2028\\u2029", "\\u202f \\u205f\\n", "\\u3000", "\\u001c\\u001d\\u001e\\u001f",
+		"\\ufeff", "\\ufeff\\n\\u00a0"};
+	static const char *const not_blank[] = {"\\u200b", "\\u180e", "\\u2060", " \\ufeff",
+		"\\u0000", "\\u001b", "\\u00a0x", "\\ufeff1", "\\u00e2\\u0080"};
+	char body[128];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(blank); i++) {
+		snprintf(body, sizeof(body), "{\"script\":\"%s\"}", blank[i]);
+		assert_int_equal(parse(body, strlen(body)), -EINVAL);
+		assert_string_equal(refusal.error, SCRIPT_ERROR);
+	}
+	for (size_t i = 0; i < COUNT(not_blank); i++) {
+		snprintf(body, sizeof(body), "{\"script\":\"%s\"}", not_blank[i]);
+		expect_valid(body);
+	}
 }
 
 static void test_entry_refused(void **state)
@@ -226,43 +246,103 @@ static void test_numbers_refused(void **state)
 static void test_body_refused(void **state)
 {
 	static const struct refused cases[] = {
-		{TEXT(""), "body is empty: it must be a JSON object with a script", NULL,
-			BODY_ALLOWED, ""},
-		{TEXT(" \n"), "body is empty: it must be a JSON object with a script", NULL,
-			BODY_ALLOWED, ""},
-		{TEXT("[]"), "body must be a JSON object", NULL, "an object", ""},
-		{TEXT("\"script\""), "body must be a JSON object", NULL, "an object", ""},
-		{TEXT("null"), "body must be a JSON object", NULL, "an object", ""},
-		{TEXT("{\"script\":\"x\"} x"),
-			"body is not strict JSON: text after the JSON value at line 1, column 16",
-			NULL, BODY_ALLOWED, ""},
-		{TEXT("{\"script\":\"x\",\n \"script\":\"y\"}"),
-			"body is not strict JSON: duplicate key at line 2, column 2", NULL,
-			BODY_ALLOWED, ""},
-	};
-	static const struct {
-		const char *body;
-		size_t length;
-	} strict[] = {
-		{TEXT("{\"script\":\"x\",\"a\":NaN}")},
-		{TEXT("{\"script\":\"a\nb\"}")},
-		{TEXT("{\"script\":\"\xFF\"}")},
-		{TEXT("{\"script\":\"\xC0\x80\"}")},
-		{TEXT("{\"script\":\"\\ud800\"}")},
-		{TEXT("{\"script\\u0000\":\"x\"}")},
-		{TEXT("{\"script\":\"x\",\"s\\u0063ript\":\"y\"}")},
-		{TEXT("{\"script\":\"x\"}\0")},
-		{TEXT("{'script':'x'}")},
-		{TEXT("{\"script\":\"x\",}")},
-		{TEXT("{\"script\":\"x\"")},
+		{TEXT(""), "body is empty: it must be a JSON object with a script", "body",
+			BODY_ALLOWED, "nothing"},
+		{TEXT("\xEF\xBB\xBF \n"), "body is empty: it must be a JSON object with a script",
+			"body", BODY_ALLOWED, "nothing"},
+		{TEXT("[]"), "body must be a JSON object", "body", "an object", "[]"},
+		{TEXT("\xEF\xBB\xBF \"script\"\n"), "body must be a JSON object", "body",
+			"an object", "\"script\""},
+		{TEXT("null"), "body must be a JSON object", "body", "an object", "null"},
+		{TEXT(" 1"), "body must be a JSON object", "body", "an object", "1"},
 	};
 
 	(void)state;
 	refuse_all(cases, COUNT(cases));
-	for (size_t i = 0; i < COUNT(strict); i++) {
-		assert_int_equal(parse(strict[i].body, strict[i].length), -EINVAL);
-		unit_assert_contains(refusal.error, "body is not strict JSON: ");
-		assert_string_equal(refusal.allowed, BODY_ALLOWED);
+}
+
+#define NOT_STRICT "body is not strict JSON: "
+
+/* What stands at the place, the member that it is in, and the place. */
+static void test_not_strict(void **state)
+{
+	static const struct refused cases[] = {
+		{TEXT("{\"script\":\"x\"} x"),
+			NOT_STRICT "text after the JSON value (x) at line 1, column 16", "body",
+			BODY_ALLOWED, "x"},
+		{TEXT("{\"script\":\"x\",\n \"script\":\"y\"}"),
+			NOT_STRICT "duplicate key (\"script\") at line 2, column 2", "script",
+			BODY_ALLOWED, "\"script\""},
+		{TEXT("{\"script\":\"x\",\"s\\u0063ript\":\"y\"}"),
+			NOT_STRICT "duplicate key (\"s\\u0063ript\") at line 1, column 15",
+			"script", BODY_ALLOWED, "\"s\\u0063ript\""},
+		{TEXT("{\"env\":{\"A\":\"secret\",\"A\":\"secret\"}}"),
+			NOT_STRICT "duplicate key (\"A\") at line 1, column 22", "env",
+			BODY_ALLOWED, "\"A\""},
+		{TEXT("{\"\xC3\xA9\":1,\"\xC3\xA9\":1}"),
+			NOT_STRICT "duplicate key at line 1, column 9", "\xC3\xA9", BODY_ALLOWED,
+			"\"\xC3\xA9\""},
+		{TEXT("[{\"a\":1,\"a\":1}]"),
+			NOT_STRICT "duplicate key (\"a\") at line 1, column 9", "body",
+			BODY_ALLOWED, "\"a\""},
+		{TEXT("{\"args\":[\"a\\ud800b\"]}"),
+			NOT_STRICT "lone surrogate escape (\\ud800) at line 1, column 12", "args",
+			BODY_ALLOWED, "\\ud800"},
+		{TEXT("{\"script\\u0000\":\"x\"}"),
+			NOT_STRICT "NUL in a key (\\u0000) at line 1, column 9", "body",
+			BODY_ALLOWED, "\\u0000"},
+		{TEXT("{\"script\":\"x\",\"a\":NaN}"),
+			NOT_STRICT "not JSON (NaN) at line 1, column 19", "a", BODY_ALLOWED, "NaN"},
+		{TEXT("{\"script\":\"a\nb\"}"),
+			NOT_STRICT "raw control character in a string (U+000A) at line 1, column "
+				   "13",
+			"script", BODY_ALLOWED, "U+000A"},
+		{TEXT("{\"script\":\"\xFF\"}"),
+			NOT_STRICT "invalid UTF-8 (byte 0xFF) at line 1, column 12", "script",
+			BODY_ALLOWED, "byte 0xFF"},
+		{TEXT("{\"script\":\"\xC0\x80\"}"),
+			NOT_STRICT "invalid UTF-8 (byte 0xC0) at line 1, column 12", "script",
+			BODY_ALLOWED, "byte 0xC0"},
+		{TEXT("{\"script\":\"x\"}\0"),
+			NOT_STRICT "text after the JSON value (U+0000) at line 1, column 15",
+			"body", BODY_ALLOWED, "U+0000"},
+		{TEXT("{'script':'x'}"), NOT_STRICT "not JSON ('script') at line 1, column 2",
+			"body", BODY_ALLOWED, "'script'"},
+		{TEXT("{\"script\":\"x\",}"), NOT_STRICT "not JSON (}) at line 1, column 15",
+			"body", BODY_ALLOWED, "}"},
+		{TEXT("{\"script\":\"x\""),
+			NOT_STRICT "not JSON (the end of the body) at line 1, column 14", "body",
+			BODY_ALLOWED, "the end of the body"},
+		{TEXT("{\"script\":"),
+			NOT_STRICT "not JSON (the end of the body) at line 1, column 11", "script",
+			BODY_ALLOWED, "the end of the body"},
+		{TEXT("{\"script\" 1}"), NOT_STRICT "not JSON (1) at line 1, column 11", "script",
+			BODY_ALLOWED, "1"},
+		{TEXT("{\"\":?}"), NOT_STRICT "not JSON (?) at line 1, column 5", "body",
+			BODY_ALLOWED, "?"},
+	};
+
+	(void)state;
+	refuse_all(cases, COUNT(cases));
+}
+
+/* What does not fit may be long: it is clipped between characters, and so is the member's name. */
+static void test_long_words_are_clipped(void **state)
+{
+	char body[1024];
+
+	(void)state;
+	for (int shift = 0; shift < 3; shift++) {
+		int used = snprintf(body, sizeof(body), "{\"%.*s", shift, "xx");
+
+		for (int i = 0; i < 100; i++)
+			used += snprintf(body + used, sizeof(body) - (size_t)used, "\xE6\x97\xA5");
+		snprintf(body + used, sizeof(body) - (size_t)used, "\":%0*d", 200, 0);
+		assert_int_equal(parse(body, strlen(body)), -EINVAL);
+		assert_true(json_out_is_utf8(refusal.field, strlen(refusal.field)));
+		assert_true(strlen(refusal.field) > CLIP_BYTES - 4);
+		assert_int_equal(strspn(refusal.got, "0"), 60);
+		assert_string_equal(refusal.got + 60, "...");
 	}
 }
 
@@ -446,11 +526,16 @@ static void test_fields_that_are_not_allowed(void **state)
 	static const char allowed[] = "script, timeout, args";
 	static const struct refused cases[] = {
 		{TEXT("{\"script\": \"x\", \"memory\": 64}"),
-			"memory is a field that clients may not set here", "memory", allowed, ""},
-		{TEXT("{\"memory\": null, \"script\": \"x\"}"),
-			"memory is a field that clients may not set here", "memory", allowed, ""},
+			"memory is a field that clients may not set here", "memory", allowed,
+			"\"memory\""},
+		{TEXT("{\"env\": {\"A\": \"secret\"}, \"script\": \"x\"}"),
+			"env is a field that clients may not set here", "env", allowed, "\"env\""},
 		{TEXT("{\"script\": \"x\", \"\\u0065ntry\": \"f\"}"),
-			"entry is a field that clients may not set here", "entry", allowed, ""},
+			"entry is a field that clients may not set here", "entry", allowed,
+			"\"\\u0065ntry\""},
+		{TEXT("{\"script\": \"x\", \"entry\": null}"),
+			"entry is a field that clients may not set here", "entry", allowed,
+			"\"entry\""},
 	};
 
 	(void)state;
@@ -458,6 +543,7 @@ static void test_fields_that_are_not_allowed(void **state)
 	refuse_all(cases, COUNT(cases));
 	expect_valid("{\"script\": \"x\", \"timeout\": 1, \"args\": [1], \"other\": 1}");
 	assert_int_equal(request.unknown_fields, 1);
+	expect_valid("{\"script\": \"x\", \"memory\": null, \"stdin\": null, \"env\": null}");
 	assert_int_equal(request_rules_allow(&rules, "", NULL), 0);
 	expect_valid("{\"script\": \"x\"}");
 	assert_int_equal(request_rules_allow(&rules, "all", NULL), 0);
@@ -495,6 +581,9 @@ int main(void)
 		REQUEST_TEST(test_entry_refused),
 		REQUEST_TEST(test_numbers_refused),
 		REQUEST_TEST(test_body_refused),
+		REQUEST_TEST(test_not_strict),
+		REQUEST_TEST(test_long_words_are_clipped),
+		REQUEST_TEST(test_blank_scripts),
 		REQUEST_TEST(test_depth),
 		REQUEST_TEST(test_first_error_wins),
 		REQUEST_TEST(test_script_sizes),

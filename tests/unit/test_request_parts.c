@@ -112,8 +112,28 @@ static void test_refusals(void **state)
 		"\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"path\":\"a\",\"content\":\"\"}]",
 		"files[1].path is there twice, or is a directory of another file", "\"a\"");
 	expect_refused("\"entry\":null,\"args\":[1]",
-		"args and kwargs are for the entry, and entry is null", "");
+		"args and kwargs are for the entry, and entry is null", "[1]");
 	assert_string_equal(refusal.field, "args");
+	assert_string_equal(refusal.allowed, "nothing where entry is null");
+	expect_refused("\"kwargs\":{\"a\": 1},\"entry\":null",
+		"args and kwargs are for the entry, and entry is null", "{\"a\": 1}");
+	assert_string_equal(refusal.field, "kwargs");
+}
+
+static void test_refused_files(void **state)
+{
+	static const char one[] = "files[0] must have exactly one of content and content_base64";
+
+	(void)state;
+	expect_refused("\"files\":[{\"path\":\"a\"}]", one, "neither of them");
+	expect_refused("\"files\":[{\"path\":\"a\",\"content\":null,\"content_base64\":null}]", one,
+		"neither of them");
+	expect_refused("\"files\":[{\"path\":\"a\",\"content\":\"\",\"content_base64\":\"\"}]", one,
+		"both of them");
+	expect_refused("\"files\":[{\"content\":\"\"}]", "files[0].path must be a string", "nothing");
+	expect_refused("\"files\":[{\"path\":null,\"content\":\"\"}]",
+		"files[0].path must be a string", "null");
+	assert_string_equal(refusal.field, "files");
 }
 
 /* 8 MiB together, counted in full when they are more. */
@@ -144,7 +164,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_text_goes_on_as_it_stands),
 		cmocka_unit_test(test_nothing_is_no_frame), cmocka_unit_test(test_switches),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_sizes)};
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_refused_files), cmocka_unit_test(test_sizes)};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
