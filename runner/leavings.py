@@ -11,15 +11,40 @@ from json import loads
 
 import _vivarium
 import _vivarium_failures as failures
-from _vivarium_failures import clip, named, one_line
+from _vivarium_failures import clip, message_of, named, one_line
 
-NAMED_MAX = 10  # files left out that get a warning of their own
+NAMED_MAX = 10  # of the figures, and of the files, left out: they get a warning of their own
 # What opening a link, a socket, or something that turned into one meanwhile comes to.
 NOT_REGULAR = (errno.EINVAL, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EXDEV)
 
 
 def _warn(text):
     _vivarium.send(_vivarium.FRAME_WARNING, clip(one_line(text), _vivarium.WARNING_MAX_BYTES))
+
+
+def _send_each(what, most, most_bytes, things, send):
+    """Sends what is within the limits; what is left out is named, or counted where it is much.
+
+    things: pairs of a name and a thing. send(thing, left) sends one of at most so many bytes, and
+    returns its size and the reason why it cannot be sent, or None.
+    """
+    sent = left_out = 0
+    left = most_bytes
+    for name, thing in things:
+        size, reason = 0, "over the limit of %d %ss" % (most, what)
+        if sent < most:
+            size, reason = send(thing, left)
+        if size > left:
+            reason = "%d bytes, over the limit of %d bytes together" % (size, most_bytes)
+        if not reason:
+            sent += 1
+            left -= size
+            continue
+        left_out += 1
+        if left_out <= NAMED_MAX:
+            _warn("%s %s left out: %s" % (what, name, reason))
+    if left_out > NAMED_MAX:
+        _warn("%d more %ss left out" % (left_out - NAMED_MAX, what))
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -31,31 +56,23 @@ def send_figures():
     except BaseException as error:
         _warn("figures left out: " + named(error))
         return
-    left = _vivarium.FIGURES_MAX_BYTES
-    for count, (number, manager) in enumerate(managers):
-        if count == _vivarium.FIGURES_MAX:
-            _warn("%d figures left out: over the limit of %d figures"
-                  % (len(managers) - count, count))
-            return
-        left -= _send_figure(number, manager, left)
+    figures = ((_clipped(message_of(number)), (number, manager)) for number, manager in managers)
+    _send_each("figure", _vivarium.FIGURES_MAX, _vivarium.FIGURES_MAX_BYTES, figures, _send_figure)
 
 
-def _send_figure(number, manager, left):
-    """Returns the bytes sent."""
+def _send_figure(numbered, left):
+    number, manager = numbered
     try:
         header = int(number).to_bytes(8, sys.byteorder, signed=True)
         data = draw(manager.canvas.figure)
     except BaseException as error:
-        _warn("figure %s left out: %s" % (number, named(error)))
-        return 0
-    if len(data) > left:
-        _warn("figure %s left out: %d bytes, over the limit of %d bytes together"
-              % (number, len(data), _vivarium.FIGURES_MAX_BYTES))
-        return 0
-    _vivarium.send(_vivarium.FRAME_FIGURE, header)
-    for start in range(0, len(data), _vivarium.CONTENT_MAX_BYTES):
-        _vivarium.send(_vivarium.FRAME_CONTENT, data[start:start + _vivarium.CONTENT_MAX_BYTES])
-    return len(data)
+        return 0, named(error)
+    if len(data) <= left:
+        _vivarium.send(_vivarium.FRAME_FIGURE, header)
+        for start in range(0, len(data), _vivarium.CONTENT_MAX_BYTES):
+            _vivarium.send(_vivarium.FRAME_CONTENT,
+                           data[start:start + _vivarium.CONTENT_MAX_BYTES])
+    return len(data), None
 
 
 def draw(figure):
@@ -93,33 +110,15 @@ def _send_matching(patterns):
     paths = [path for path in _walk()
              if any(_matches(path.split("/"), matcher) for matcher in matchers)]
     paths.sort(key=os.fsencode)
-    sent = left_out = 0
-    left = _vivarium.FILES_MAX_BYTES
-    for path in paths:
-        size, reason = _send_file(path, left, sent)
-        if reason:
-            left_out += 1
-            if left_out <= NAMED_MAX:
-                _warn("file %s left out: %s" % (_clipped(path), reason))
-        else:
-            sent += 1
-            left -= size
-    if left_out > NAMED_MAX:
-        _warn("%d more files left out" % (left_out - NAMED_MAX))
+    _send_each("file", _vivarium.FILES_MAX, _vivarium.FILES_MAX_BYTES,
+               ((_clipped(path), path) for path in paths), _send_file)
 
 
-def _send_file(path, left, sent):
-    """Returns the size, and the reason why the file was not sent, or None."""
-    if sent == _vivarium.FILES_MAX:
-        return 0, "over the limit of %d files" % sent
+def _send_file(path, left):
     try:
-        size = _vivarium.send_file(os.fsencode(path), left)
+        return _vivarium.send_file(os.fsencode(path), left), None
     except OSError as error:
         return 0, "not a regular file" if error.errno in NOT_REGULAR else error.strerror
-    if size > left:
-        return 0, "%d bytes, over the limit of %d bytes together" % (
-            size, _vivarium.FILES_MAX_BYTES)
-    return size, None
 
 
 def _clipped(path):

@@ -493,7 +493,7 @@ def test_figures_over_their_limits(service):
     """16 figures, 8 MiB; one that cannot be drawn is left out too."""
     data = ok(service.execute(PLOT + "for i in range(18): plt.figure(i + 1, figsize=(.5, .5), dpi=20)"))
     assert [f["figure_number"] for f in data["visualizations"]] == list(range(1, 17))
-    assert data["warnings"] == ["2 figures left out: over the limit of 16 figures"]
+    assert data["warnings"] == [f"figure {i} left out: over the limit of 16 figures" for i in (17, 18)]
     data = ok(service.execute(
         "import numpy as np\n" + PLOT + "plt.figure(1, figsize=(20, 20), dpi=100).figimage("
         "np.random.default_rng(1).random((2000, 2000, 3)))\n    plt.figure(2, figsize=(1, 1))",
@@ -504,6 +504,9 @@ def test_figures_over_their_limits(service):
     data = ok(service.execute(PLOT + "plt.title('$\\\\bad$'); plt.figure(2)"))
     assert [f["figure_number"] for f in data["visualizations"]] == [2]
     assert data["warnings"][0].startswith("figure 1 left out: ValueError: ")
+    data = ok(service.execute(PLOT + "for i in range(28): plt.figure(i + 1, figsize=(.5, .5), dpi=20)"))
+    assert data["warnings"] == [f"figure {i} left out: over the limit of 16 figures"
+                                for i in range(17, 27)] + ["2 more figures left out"]
 
 
 def test_timeout_covers_figures(service):
