@@ -8,7 +8,6 @@ script's own value and words.
 import atexit
 import builtins
 import gc
-import importlib.machinery
 import io
 import linecache
 import os
@@ -23,6 +22,7 @@ import _vivarium
 import _vivarium_fork_hooks as fork_hooks
 from _vivarium_encoding import encode
 import _vivarium_failures as failures
+import _vivarium_processes as processes
 from _vivarium_failures import (SCRIPT_FILE, Outcome, describe_blocked_import, describe_exception,
                                 describe_exit, describe_no_entry, describe_syntax, send_failure,
                                 stack_text)
@@ -48,7 +48,7 @@ def prepare():
     sys.stdout.reconfigure(line_buffering=True)
     sys.stderr.reconfigure(line_buffering=True)
     signal.signal(_vivarium.TRACE_SIGNAL, _on_trace_signal)
-    sys.meta_path.insert(0, _TrackerFinder)
+    processes.adapt()
 
 
 def _add_packages():
@@ -66,32 +66,6 @@ def import_modules(names):
     fork_hooks.postpone()
     for name in filter(None, names.split(",")):
         __import__(name)
-
-
-class _TrackerFinder:
-    """Switches multiprocessing's resource tracker off when it is imported, now or by a script."""
-
-    @staticmethod
-    def find_spec(name, path, target=None):
-        if name != "multiprocessing.resource_tracker":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        run = spec.loader.exec_module
-
-        def exec_module(module):
-            run(module)
-            _disable_resource_tracker(module)
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-def _disable_resource_tracker(tracker):
-    """It is a program of its own, and programs are not started here; the cell is its clean-up."""
-    def nothing(*arguments):
-        return None
-    tracker.ensure_running = tracker.register = tracker.unregister = nothing
-    tracker._resource_tracker.ensure_running = nothing
-    tracker._resource_tracker.register = tracker._resource_tracker.unregister = nothing
 
 
 def warm(source):

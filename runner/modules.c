@@ -11,7 +11,8 @@
 /* Each may import those before it. */
 static const char *const names[] = {
 	"fork_hooks", /* before all that asks for such hooks */
-	"failures", "imports", "rich", "inputs", "leavings", "encoding", "harness", /* what python.c calls */
+	"failures", "imports", "processes", "rich", "inputs", "leavings", "encoding",
+	"harness", /* what python.c calls */
 };
 
 char *modules_read_text(int directory, const char *path, size_t *length)

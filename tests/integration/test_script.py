@@ -204,6 +204,10 @@ LIBRARY = {
                        "def main():\n    q, v = m.Queue(), m.Value('i', 4)\n"
                        "    p = m.Process(target=f, args=(q, v))\n    p.start()\n    r = q.get()\n"
                        "    p.join()\n    return [r, v.value, p.exitcode]", ["x", 5, 0]),
+    "pipe, event, barrier": ("import multiprocessing as m\ndef f(c, e, b):\n    e.wait()\n    b.wait()\n"
+                             "    c.send([1])\ndef main():\n    (a, c), e, b = m.Pipe(), m.Event(), m.Barrier(2)\n"
+                             "    p = m.Process(target=f, args=(c, e, b), daemon=True)\n    p.start()\n"
+                             "    e.set()\n    b.wait()\n    return a.recv()", [1]),
     "shared memory": ("from multiprocessing import shared_memory\ndef main():\n"
                       "    s = shared_memory.SharedMemory(create=True, size=100)\n    s.buf[0] = 7\n"
                       "    t = shared_memory.SharedMemory(name=s.name)\n    r = t.buf[0]\n"
@@ -347,6 +351,32 @@ def test_refused_operations(service, code):
     assert data["error"].startswith("PermissionError: [Errno 1] Operation not permitted")
     caught = f"def main():\n    try:\n        {code}\n    except PermissionError:\n        return 'caught'"
     assert run(service, caught) == "caught"
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("code", [
+    "c.Process(target=print).start()", "c.Pool(2)",
+    "with m.pool.Pool(2, context=c): pass",
+    "with f.ProcessPoolExecutor(2, mp_context=c) as p: p.submit(abs, 1).result()",
+    "m.set_start_method(c.get_start_method()); m.Process(target=print).start()"])
+def test_start_methods_that_need_a_program(service, method, code):
+    """The error says what there is instead; what starts no process works."""
+    script = ("import multiprocessing as m, multiprocessing.pool, concurrent.futures as f\n"
+              f"def main():\n    c = m.get_context({method!r})\n    q = c.SimpleQueue()\n"
+              f"    q.put(1)\n    print(q.get(), c.Value('i', 2).value)\n    {code}")
+    data = failed(service.execute(script), "exception")
+    assert data["stdout"] == "1 2\n" and data["cause"]["type"] == "PermissionError"
+    assert data["error"] == (
+        f"PermissionError: [Errno 1] the start method '{method}' runs a new Python, which is not "
+        "allowed here: processes can only be started by 'fork'")
+
+
+def test_managers_need_sockets(service):
+    """multiprocessing.Manager() is a server; what its EOFError is about is told."""
+    data = failed(service.execute("import multiprocessing\ndef main(): multiprocessing.Manager()"),
+                  "exception")
+    assert data["error"] == "EOFError" and data["cause"]["refused"]["call"] == "socket"
+    assert "PermissionError" in data["stderr"]
 
 
 @pytest.mark.parametrize("path", ["/etc/x", "/usr/lib/x", "/x", "/dev/x"])
