@@ -6,6 +6,7 @@ Exceptions of a script may lie, raise or exit when they are asked about themselv
 import os
 import struct
 import traceback
+import types
 
 import _vivarium
 
@@ -167,14 +168,37 @@ def _asked_bytes(error):
         return _vivarium.refused_bytes()
 
 
-def stack_text(frame):
-    """Where a thread stands, as the payload of a FRAME_TRACEBACK."""
-    frames = [(f, line) for f, line in traceback.walk_stack(frame)
-              if is_own(f.f_code.co_filename)]
+def stack_text(frame, awaited):
+    """Where a thread stands, as the payload of a FRAME_TRACEBACK; b"": in nothing of the script's.
+
+    awaited: the coroutine that an event loop runs there, or None. Where the loop itself waits, the
+    script stands where that coroutine does.
+    """
+    frames = _own_frames(traceback.walk_stack(frame))
     frames.reverse()
+    frames = frames or _own_frames(_walk_awaited(awaited))
+    if not frames:
+        return b""
     lines = traceback.StackSummary.extract(iter(frames)).format()
     text = "Traceback (most recent call last):\n" + "".join(lines)
     return clip(_head_and_tail(text), _vivarium.TRACEBACK_MAX_BYTES)
+
+
+def _own_frames(walk):
+    return [(frame, line) for frame, line in walk if is_own(frame.f_code.co_filename)]
+
+
+def _walk_awaited(thing):
+    """The frames of a coroutine that waits, and of all that it waits for; outermost first."""
+    while thing is not None:
+        if type(thing) is types.CoroutineType:
+            frame, thing = thing.cr_frame, thing.cr_await
+        elif type(thing) is types.GeneratorType:  # an older kind of coroutine, or an __await__
+            frame, thing = thing.gi_frame, thing.gi_yieldfrom
+        else:
+            return
+        if frame is not None:
+            yield frame, frame.f_lineno
 
 
 def clip(text, limit):

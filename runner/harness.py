@@ -199,8 +199,7 @@ def execute(source, entry, flags=0, given=None, policy=None):
                 return describe_no_entry(entry)
             value = main(*arguments, **named)
         if isinstance(value, types.CoroutineType):
-            import asyncio
-            value = asyncio.run(value)
+            value = _await(value)
     except SystemExit as error:
         return describe_exit(error)
     except BlockedImport as error:
@@ -208,6 +207,13 @@ def execute(source, entry, flags=0, given=None, policy=None):
     except BaseException as error:
         return describe_exception(error)
     return encode(value, entry, flags & _vivarium.FLAG_RICH)
+
+
+def _await(coroutine):
+    global _awaited
+    import asyncio
+    _awaited = coroutine
+    return asyncio.run(coroutine)
 
 
 def _compile(source, entry, flags=0, policy=None):
@@ -325,7 +331,9 @@ def _flush():
 def _on_trace_signal(number, frame):
     """Time is up: say where the main thread stands, then wait for the end."""
     _flush()
-    _vivarium.send(_vivarium.FRAME_TRACEBACK, stack_text(frame))
+    text = stack_text(frame, _awaited)
+    if text:
+        _vivarium.send(_vivarium.FRAME_TRACEBACK, text)
     _vivarium.send(_vivarium.FRAME_DONE, b"")
     while True:
         signal.pause()
@@ -334,4 +342,5 @@ def _on_trace_signal(number, frame):
 _template_handlers = 0
 _numpy_state = None
 _import_policy = None
+_awaited = None  # the coroutine that the entry gave
 prepare()

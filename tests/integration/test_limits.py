@@ -230,6 +230,43 @@ def test_time_shows_where_the_main_thread_stood(service):
     assert set(re.findall(r'File "([^"]+)"', data["traceback"])) == {"script.py"}
 
 
+SLEEP = "    await asyncio.sleep(60)\n"
+IN_MAIN, IN_WORK = ("main", "await work()"), ("work", "await asyncio.sleep(60)")
+
+
+@pytest.mark.parametrize("script, frames", [
+    ("async def main():\n" + SLEEP, [("main", IN_WORK[1])]),
+    ("async def work():\n" + SLEEP + "async def main():\n    await work()", [IN_MAIN, IN_WORK]),
+    ("async def work():\n    while True:\n        await asyncio.sleep(0.01)\n"
+     "async def main():\n    await work()", [IN_MAIN, ("work", "await asyncio.sleep(0.01)")]),
+    ("async def main():\n    await asyncio.gather(asyncio.sleep(60), asyncio.sleep(70))",
+     [("main", "await asyncio.gather(asyncio.sleep(60), asyncio.sleep(70))")]),
+    ("class Wait:\n    def __await__(self):\n        yield from asyncio.sleep(60).__await__()\n"
+     "async def main():\n    await Wait()",
+     [("main", "await Wait()"), ("__await__", "yield from asyncio.sleep(60).__await__()")]),
+    ("async def main():\n    while True: pass", [("main", "while True: pass")]),
+    ("async def work():\n" + SLEEP + "def main():\n    asyncio.run(work())",
+     [("main", "asyncio.run(work())")]),
+])
+def test_time_shows_where_a_coroutine_waits(service, script, frames):
+    """The main thread is in the event loop then, and in no frame of the script."""
+    data = failed(service.execute("import asyncio\n" + script, timeout=0.5), "time", 408)
+    lines = re.findall(r'  File "script.py", line \d+, in (\w+)\n    (.+)\n', data["traceback"])
+    assert lines == frames
+    assert set(re.findall(r'File "([^"]+)"', data["traceback"])) == {"script.py"}
+
+
+@pytest.mark.parametrize("script", [
+    "class Long(dict):\n    pass\ndef main():\n    x = ['x' * 1000] * 20000\n    return [x] * 20000",
+    "import asyncio\nasync def main():\n    task = asyncio.current_task()\n"
+    "    for name in ('all_tasks', 'current_task'): setattr(asyncio, name, None)\n"
+    "    import types\n    types.CoroutineType = types.GeneratorType = int\n    await asyncio.sleep(60)"])
+def test_time_with_no_frame_of_the_script(service, script):
+    """Then there is no traceback, rather than an empty one."""
+    data = failed(service.execute(script, timeout=0.5, memory=2048), "time", 408)
+    assert "traceback" not in data
+
+
 @pytest.mark.parametrize("script", [
     "import signal\nfor s in range(1, 65):\n    try: signal.signal(s, signal.SIG_IGN)\n"
     "    except (OSError, ValueError): pass\ndef main():\n    while True: pass",
