@@ -318,14 +318,40 @@ static void put_visualizations(struct json_out *out, const struct answer_run *ru
 	json_out_end(out, ']');
 }
 
+void answer_after_value(const struct verdict *verdict, char *text, size_t size)
+{
+	char name[32];
+
+	*text = '\0';
+	if (verdict->kind != VERDICT_OK)
+		return;
+	if (verdict->after_value == VERDICT_TIME)
+		snprintf(text, size, "threads or atexit handlers were still running after the value "
+				     "was there, and were ended");
+	else if (verdict->after_value == VERDICT_SIGNAL)
+		snprintf(text, size, "the script was killed by %s after the value was there",
+			signal_name(verdict->signal, name));
+	else if (verdict->after_value == VERDICT_CPU)
+		snprintf(text, size,
+			"the script was ended after the value was there: %g seconds of CPU time used",
+			milliseconds(verdict->limit));
+	else if (verdict->after_value == VERDICT_MEMORY)
+		snprintf(text, size,
+			"the script was ended after the value was there: memory limit exceeded (%g MiB)",
+			(double)verdict->limit / MIB);
+	else if (verdict->after_value == VERDICT_EXIT && verdict->exit_code)
+		snprintf(text, size, "the script ended with exit code %d after the value was there",
+			verdict->exit_code);
+}
+
 static void put_warnings(struct json_out *out, const struct answer_run *run)
 {
 	const struct request *request = run->request;
-	char text[CLIP_BYTES + 32];
+	char text[CLIP_BYTES + 32], after_value[ANSWER_AFTER_VALUE_BYTES];
 	size_t i;
 
-	if (!request->unknown_fields && !run->verdict.unfinished && !run->warning_count &&
-		!run->live_is_cut)
+	answer_after_value(&run->verdict, after_value, sizeof(after_value));
+	if (!request->unknown_fields && !*after_value && !run->warning_count && !run->live_is_cut)
 		return;
 	json_out_key(out, "warnings");
 	json_out_begin(out, '[');
@@ -335,9 +361,8 @@ static void put_warnings(struct json_out *out, const struct answer_run *run)
 	}
 	for (i = 0; i < run->warning_count; i++)
 		put_line(out, run->warnings[i]);
-	if (run->verdict.unfinished)
-		json_out_text(out, "threads or atexit handlers were still running after the value "
-				   "was there, and were ended");
+	if (*after_value)
+		json_out_text(out, after_value);
 	if (run->live_is_cut)
 		json_out_text(out, "live output was not read in time, and is not complete");
 	json_out_end(out, ']');

@@ -7,6 +7,10 @@
 #include "sandbox/buffer.h"
 #include "sandbox/job.h"
 
+enum {
+	ANSWER_AFTER_VALUE_BYTES = 128,
+};
+
 /* What a worker sent about one execution; texts point into the frames' reader or a copy. */
 struct answer_text {
 	const char *data;
@@ -49,6 +53,12 @@ int answer_refusal(enum refusal kind, const char *error, const struct request_re
  * The line for people of a verdict other than OK: in text (size bytes) or in the run's own words.
  */
 struct answer_text answer_error_line(const struct answer_run *run, char *text, size_t size);
+
+/*
+ * The warning that a process came to another end than its own after its value; "" where there is
+ * nothing to warn of. text has ANSWER_AFTER_VALUE_BYTES, which is enough.
+ */
+void answer_after_value(const struct verdict *verdict, char *text, size_t size);
 
 /* The Server-Timing line's value for a verdict. */
 void answer_server_timing(const struct answer_run *run, char *text, size_t size);

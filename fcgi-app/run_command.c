@@ -36,15 +36,23 @@ static void write_all(int fd, const char *data, size_t length)
 	}
 }
 
+static void print_note(const char *text, size_t length)
+{
+	write_all(STDERR_FILENO, "vivarium: ", 10);
+	write_all(STDERR_FILENO, text, length);
+	write_all(STDERR_FILENO, "\n", 1);
+}
+
 static void print_warnings(const struct answer_run *run)
 {
+	char after_value[ANSWER_AFTER_VALUE_BYTES];
 	size_t i;
 
-	for (i = 0; i < run->warning_count; i++) {
-		write_all(STDERR_FILENO, "vivarium: ", 10);
-		write_all(STDERR_FILENO, run->warnings[i].data, run->warnings[i].length);
-		write_all(STDERR_FILENO, "\n", 1);
-	}
+	for (i = 0; i < run->warning_count; i++)
+		print_note(run->warnings[i].data, run->warnings[i].length);
+	answer_after_value(&run->verdict, after_value, sizeof(after_value));
+	if (*after_value)
+		print_note(after_value, strlen(after_value));
 }
 
 /* What was printed while the script ran; bytes of each stream. */
@@ -111,9 +119,7 @@ static void print_failure(const struct answer_run *run)
 		return;
 	write_all(STDERR_FILENO, run->traceback.data, run->traceback.length);
 	line = answer_error_line(run, text, sizeof(text));
-	write_all(STDERR_FILENO, "vivarium: ", 10);
-	write_all(STDERR_FILENO, line.data, line.length);
-	write_all(STDERR_FILENO, "\n", 1);
+	print_note(line.data, line.length);
 	if (!run->verdict.has_refused)
 		return;
 	/* not dprintf, which would ask of the kernel what the filter refuses */

@@ -3,6 +3,7 @@
 Exceptions of a script may lie, raise or exit when they are asked about themselves.
 """
 
+import opcode
 import os
 import struct
 import traceback
@@ -13,6 +14,8 @@ import _vivarium
 SCRIPT_FILE = "script.py"
 working_directory = os.environ["TMPDIR"]  # an execution may be given another one
 
+_RAISE = bytes([opcode.opmap["RAISE_VARARGS"]])
+_CHAIN_MAX = 100  # a script may have made a circle
 FAILURE_HEADER = struct.Struct("=IiiIIIQ")
 
 
@@ -39,6 +42,12 @@ def type_name_of(thing, get=type.__dict__["__name__"].__get__):
 def _frames(error, get=BaseException.__traceback__.__get__):
     """Its __traceback__, whatever its class says."""
     return get(error)
+
+
+def _context(error, cause=BaseException.__cause__.__get__,
+             context=BaseException.__context__.__get__):
+    """What it was raised in the face of, or None."""
+    return context(error) if cause(error) is None else cause(error)
 
 
 def message_of(error):
@@ -153,11 +162,32 @@ def describe_exit(error):
 
 def describe_exception(error):
     _vivarium.spare_memory()
-    name, asked = type_name_of(error), 0
-    if isinstance(error, MemoryError):
-        name, asked = "MemoryError", _asked_bytes(error)
-    return Outcome(_vivarium.EXCEPTION, error=named(error), type_name=name,
-                   line=script_line(error), traceback_text=traceback_of(error), asked_bytes=asked)
+    kind, name, asked = _vivarium.EXCEPTION, type_name_of(error), 0
+    if isinstance(error, MemoryError) and not _is_own_raise(error):
+        kind, name, asked = _vivarium.MEMORY, "MemoryError", _asked_bytes(error)
+    return Outcome(kind, error=named(error), type_name=name, line=script_line(error),
+                   traceback_text=traceback_of(error), asked_bytes=asked)
+
+
+def _is_own_raise(error):
+    """Whether a MemoryError is of a raise statement of the script, and not of a limit.
+
+    The innermost frame tells: in one of C code, or of a library, it came from an allocation. Nor is
+    it the script's own where it was raised in the face of another one.
+    """
+    for _ in range(_CHAIN_MAX):
+        if not isinstance(error, MemoryError):
+            return True
+        tb = _frames(error)
+        while tb is not None and tb.tb_next is not None:
+            tb = tb.tb_next
+        if tb is None:
+            return False
+        code = tb.tb_frame.f_code
+        if not is_own(code.co_filename) or code.co_code[tb.tb_lasti:tb.tb_lasti + 1] != _RAISE:
+            return False
+        error = _context(error)
+    return False
 
 
 def _asked_bytes(error):

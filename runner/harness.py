@@ -268,7 +268,7 @@ def run(source, entry, flags, given):
         policy = None if flags & _vivarium.FLAG_OWN else _import_policy
         outcome = execute(source.decode(), entry, flags, given, policy)
     except MemoryError:  # once more, while the first failure was put into words
-        outcome = Outcome(_vivarium.EXCEPTION, error="MemoryError", type_name="MemoryError")
+        outcome = Outcome(_vivarium.MEMORY, error="MemoryError", type_name="MemoryError")
     if os.getpid() != process:
         _end_child(outcome)
     if outcome.kind is not None:

@@ -239,8 +239,7 @@ static int append_extras(struct cell *cell, const struct verdict_facts *facts)
 int cell_run_answer(struct cell *cell, const char *template_name)
 {
 	struct cell_run *run = &cell->run;
-	struct verdict verdict = {.unfinished = run->unfinished,
-		.has_refused = run->has_refused,
+	struct verdict verdict = {.has_refused = run->has_refused,
 		.refused = run->refused,
 		.parked = run->was_parked,
 		.fork_us = run->was_parked ? 0 : run->started_us - cell->job.complete_us};
@@ -248,6 +247,7 @@ int cell_run_answer(struct cell *cell, const char *template_name)
 	struct verdict_facts facts = {.limits = &cell->job.limits,
 		.timed_out = run->timed_out,
 		.has_value = run->has_value,
+		.unfinished = run->unfinished,
 		.bad_value = run->bad_value,
 		.oversize_bytes = run->oversize_bytes,
 		.struck_bytes = run->struck_bytes,

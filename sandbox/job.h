@@ -17,7 +17,7 @@
 	X(NOT_JSON, "not_json", 1)                                                                 \
 	X(BLOCKED_IMPORT, "blocked_import", 1)                                                     \
 	X(RESULT_TOO_LARGE, "result_too_large", 0)                                                 \
-	X(MEMORY, "memory", 0)                                                                     \
+	X(MEMORY, "memory", 1)                                                                     \
 	X(SIGNAL, "signal", 0)                                                                     \
 	X(TIME, "time", 0)                                                                         \
 	X(CPU, "cpu", 0)                                                                           \
@@ -93,12 +93,13 @@ struct verdict {
 	uint32_t kind; /* enum verdict_kind */
 	int32_t line;
 	int32_t exit_code;
-	int32_t signal; /* of VERDICT_SIGNAL */
+	int32_t signal; /* of SIGNAL */
 	uint32_t parked; /* 1: the execution was waiting when the job came */
 	uint32_t unstarted; /* 1: the script was never handed over, another cell may run it */
-	uint32_t unfinished; /* 1: threads or atexit handlers were cut off after the value */
+	uint32_t after_value; /* of OK: how the process ended after it; OK: it came to its end */
 	uint32_t has_refused; /* 1: a system call was refused */
 	int32_t refused; /* number of the first of them */
+	/* Of kind or, for OK, of after_value. */
 	uint64_t limit; /* of TIME (ms), CPU (ms), MEMORY (bytes), RESULT_TOO_LARGE (bytes) */
 	uint64_t used; /* likewise */
 	uint64_t stdout_dropped, stdout_at; /* bytes left out, and where in what was kept */

@@ -71,7 +71,7 @@ IGNORED = {
     "failure, text too long": f"frame({FAILURE}, {failure(EXCEPTION, text=b'a' * 4097)})",
     "failure, trace too long": f"frame({FAILURE}, {failure(EXCEPTION, trace=b'a' * 65537)})",
     **{f"failure of kind {kind}": f"frame({FAILURE}, {failure(kind, text=b'forged')})"
-       for kind in (OK, TOO_LARGE, MEMORY, SIGNAL, TIME, CPU, INTERNAL, 12, 0x7fffffff,
+       for kind in (OK, TOO_LARGE, SIGNAL, TIME, CPU, INTERNAL, 12, 0x7fffffff,
                     0xffffffff)},
 }
 
@@ -167,7 +167,7 @@ def test_forged_exception(attack):
 
 @pytest.mark.parametrize("kind, word", [
     (EXCEPTION, "exception"), (EXIT, "exit"), (SYNTAX, "syntax"), (NO_MAIN, "no_main"),
-    (NOT_JSON, "not_json"), (BLOCKED_IMPORT, "blocked_import")])
+    (NOT_JSON, "not_json"), (BLOCKED_IMPORT, "blocked_import"), (MEMORY, "memory")])
 def test_claims_that_are_believed(attack, kind, word):
     """A script may say so of itself; numbers out of range do no harm."""
     claim = failure(kind, -(1 << 31), -1, b"", b"said")
@@ -180,7 +180,7 @@ def test_claims_that_are_believed(attack, kind, word):
 @pytest.mark.parametrize("asked", [1, 1 << 40, (1 << 64) - 1])
 def test_forged_size_of_an_allocation(attack, asked):
     """The script's own word where it is more than was used, and a number whatever it is."""
-    claim = failure(EXCEPTION, 0, 0, b"MemoryError", asked=asked)
+    claim = failure(MEMORY, 0, 0, b"MemoryError", asked=asked)
     cause = attack.verdict(says(f"frame({FAILURE}, {claim})"), memory=64).data["cause"]
     assert (cause["kind"], cause["limit"], cause["unit"]) == ("memory", 64, "MiB")
     assert asked / (1 << 20) - 0.1 <= cause["used"] <= max(asked / (1 << 20) + 0.1, 64)
@@ -188,7 +188,7 @@ def test_forged_size_of_an_allocation(attack, asked):
 
 def test_forged_memory_error(attack):
     """Without a size, limit and use are the worker's own numbers."""
-    claim = failure(EXCEPTION, 0, 0, b"MemoryError")
+    claim = failure(MEMORY, 0, 0, b"MemoryError")
     answer = attack.verdict(says(f"frame({FAILURE}, {claim})"), memory=64)
     assert answer.data["cause"]["kind"] == "memory"
     assert (answer.data["cause"]["limit"], answer.data["cause"]["unit"]) == (64, "MiB")

@@ -21,7 +21,7 @@ static void check_verdict(const struct failure *failure)
 	struct verdict verdict = {0};
 
 	verdict_decide(&facts, &verdict);
-	CHECK(verdict.kind == failure->header.kind || verdict.kind == VERDICT_MEMORY);
+	CHECK(verdict.kind == failure->header.kind);
 	CHECK(verdict.line >= 0 && verdict.exit_code >= 0 && verdict.exit_code <= 255);
 	CHECK(strcmp(verdict_kind_word(verdict.kind), "internal") != 0);
 }

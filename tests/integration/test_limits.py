@@ -58,6 +58,32 @@ def test_words_are_found_without_memory(service, end, kind):
     assert kind == "ok" or data["cause"]["kind"] in (kind, "memory"), data
 
 
+OWN = "    raise MemoryError('of my own')"
+REFUSED = "    bytearray(1 << 40)"
+
+
+@pytest.mark.parametrize("body, kind", [
+    (OWN, "exception"),
+    ("    class Mine(MemoryError): pass\n    raise Mine('of my own')", "exception"),
+    ("    try:\n        1 / 0\n    except ZeroDivisionError:\n    " + OWN, "exception"),
+    ("    try:\n    " + OWN + "\n    except MemoryError as error:\n        raise error", "exception"),
+    ("    import asyncio\n    async def wait():\n    " + OWN + "\n    asyncio.run(wait())", "exception"),
+    (REFUSED, "memory"),
+    ("    try:\n    " + REFUSED + "\n    except MemoryError:\n    " + OWN, "memory"),
+    ("    try:\n    " + REFUSED + "\n    except MemoryError as error:\n        raise error", "memory"),
+    ("    try:\n    " + REFUSED + "\n    finally:\n        print('on')", "memory"),
+    ("    import concurrent.futures as f\n    with f.ThreadPoolExecutor() as p:\n"
+     "        p.submit(bytearray, 1 << 40).result()", "memory"),
+])
+def test_memory_error_that_the_script_raises(service, body, kind):
+    """It is an exception as any other; one at the limit, or in the face of one there, is not."""
+    data = failed(service.execute("def main():\n" + body, memory=64), kind)
+    if kind == "memory":
+        check_memory(data, 64)
+    else:
+        assert data["error"].endswith(": of my own") and "limit" not in data["cause"]
+
+
 def test_refused_allocation_can_be_caught(service):
     """It is first a MemoryError, after which the script goes on."""
     script = ("def main():\n    try:\n        bytearray(1 << 30)\n    except MemoryError:\n"

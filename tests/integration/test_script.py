@@ -429,12 +429,39 @@ def test_daemon_threads_and_children_are_not_waited_for(service):
     assert "warnings" not in data and data["usage"]["wall_ms"] < 900
 
 
-@pytest.mark.parametrize("code", ["1 / 0", "sys.exit(3)", "os._exit(3)", "os.kill(os.getpid(), 9)"])
-def test_failing_atexit_handlers_do_not_change_the_value(service, code):
-    """The value was there before."""
+@pytest.mark.parametrize("code, warnings", [
+    ("1 / 0", None), ("sys.exit(3)", None), ("os._exit(0)", None),
+    ("os._exit(3)", ["the script ended with exit code 3 after the value was there"]),
+    ("os.kill(os.getpid(), 9)", ["the script was killed by SIGKILL after the value was there"]),
+    ("__import__('ctypes').string_at(0)",
+     ["the script was killed by SIGSEGV after the value was there"])])
+def test_failing_atexit_handlers_do_not_change_the_value(service, code, warnings):
+    """The value was there before; a death is told."""
     data = ok(service.execute(f"import atexit, os, sys\ndef late():\n    {code}\ndef main():\n"
                               "    atexit.register(late)\n    return 'kept'"))
     assert data["result"] == "kept"
+    assert data.get("warnings") == warnings
+
+
+def test_thread_that_kills_after_the_value(service):
+    """As an atexit handler would; also what a finalizer of that thread does."""
+    data = ok(service.execute(
+        "import os, threading, time\nclass Last:\n    def __del__(self): os.kill(os.getpid(), 15)\n"
+        "def late(last):\n    time.sleep(0.1)\n    print('late')\n"
+        "def main():\n    threading.Thread(target=late, args=(Last(),)).start()\n    return 1"))
+    assert (data["result"], data["stdout"]) == (1, "late\n")
+    assert data["warnings"] == ["the script was killed by SIGTERM after the value was there"]
+
+
+def test_cpu_limit_after_the_value(service):
+    """Many threads can use up the CPU time of a process in the second that is left."""
+    data = ok(service.execute(
+        "import atexit, resource\ndef spin():\n"
+        "    resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n    while True: pass\n"
+        "def main():\n    begun = resource.getrusage(resource.RUSAGE_SELF).ru_utime\n"
+        "    atexit.register(spin)\n    return begun"))
+    assert len(data["warnings"]) == 1
+    assert re.match("the script was killed by SIGKILL|threads or atexit", data["warnings"][0])
 
 
 # --- chance ---------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md"
 SCRIPTS = [
     {"script": "import socket\ndef main():\n    socket.socket()"},
     {"script": "import subprocess\ndef main():\n    subprocess.run(['ls'])"},
+    {"script": "import multiprocessing as m\ndef main():\n"
+               "    m.get_context('spawn').Process(target=print).start()"},
+    {"script": "import multiprocessing\ndef main():\n    multiprocessing.Manager()"},
     {"script": "import no_such_module\ndef main(): pass"},
     {"script": "def main():\n    open('/etc/x', 'w')"},
     {"script": "def main():\n    for i in range(100000):\n        open(f'{i}', 'w').close()"},
@@ -19,6 +22,10 @@ SCRIPTS = [
     {"script": "import os\ndef main():\n    while True: os.fork()"},
     {"script": "import threading, time\ndef main():\n    while True:\n"
                "        threading.Thread(target=time.sleep, args=[9], daemon=True).start()"},
+    *({"script": f"import atexit, os, time\ndef main():\n    atexit.register({late})"}
+      for late in ("os.kill, os.getpid(), 9", "os._exit, 3", "time.sleep, 9")),
+    {"script": "import matplotlib.pyplot as plt, os\ndef main():\n    os.mkfifo('x')\n"
+               "    for i in range(17): plt.figure(figsize=(1, 1))", "outputs": ["x"]},
     {"script": "def main():\n    return bytearray(10**9)", "memory": 64},
     {"script": "def main():\n    while True: pass", "timeout": 0.1},
     {"script": "x = 1"},

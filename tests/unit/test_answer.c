@@ -238,7 +238,7 @@ static void test_internal(void **state)
 static void test_truncated_and_warnings(void **state)
 {
 	struct answer_run run = make_run((struct verdict){
-		.kind = VERDICT_OK, .stdout_dropped = 40960, .stdout_at = 524288, .unfinished = 1});
+		.kind = VERDICT_OK, .stdout_dropped = 40960, .stdout_at = 524288, .after_value = VERDICT_TIME});
 	struct request odd = request;
 
 	(void)state;
@@ -258,6 +258,34 @@ static void test_truncated_and_warnings(void **state)
 	expect(&run, 200,
 		"{\"success\": true, \"result\": 1, " QUIET
 		"\"truncated\": {\"stderr\": 1, \"stderr_at\": 0}, " USAGE CLOSING);
+}
+
+/* The value stays; how its process ended is said beside it. */
+static void test_ends_after_the_value(void **state)
+{
+	static const struct {
+		struct verdict verdict;
+		const char *words; /* NULL: none */
+	} rows[] = {
+		{{.after_value = VERDICT_OK}, NULL},
+		{{.after_value = VERDICT_EXIT}, NULL},
+		{{.after_value = VERDICT_EXIT, .exit_code = 3},
+			"the script ended with exit code 3 after the value was there"},
+		{{.after_value = VERDICT_SIGNAL, .signal = SIGSEGV},
+			"the script was killed by SIGSEGV after the value was there"},
+		{{.after_value = VERDICT_CPU, .signal = SIGKILL, .limit = 31000},
+			"the script was ended after the value was there: 31 seconds of CPU time used"},
+		{{.after_value = VERDICT_MEMORY, .limit = 64 << 20},
+			"the script was ended after the value was there: memory limit exceeded (64 MiB)"},
+		{{.kind = VERDICT_EXIT, .after_value = VERDICT_SIGNAL, .signal = SIGSEGV}, NULL},
+	};
+	char text[ANSWER_AFTER_VALUE_BYTES];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		answer_after_value(&rows[i].verdict, text, sizeof(text));
+		assert_string_equal(text, rows[i].words ? rows[i].words : "");
+	}
 }
 
 static void test_live_output_that_was_cut(void **state)
@@ -426,6 +454,7 @@ int main(void)
 		cmocka_unit_test(test_blocked_import),
 		cmocka_unit_test(test_internal),
 		cmocka_unit_test(test_truncated_and_warnings),
+		cmocka_unit_test(test_ends_after_the_value),
 		cmocka_unit_test(test_live_output_that_was_cut),
 		cmocka_unit_test(test_hostile_texts),
 		cmocka_unit_test(test_longest_texts),

@@ -98,8 +98,9 @@ static void test_only_claimable_kinds(void **state)
 
 	(void)state;
 	for (header.kind = 0; header.kind < 300; header.kind++) {
-		bool claimable =
-			header.kind >= VERDICT_EXCEPTION && header.kind <= VERDICT_BLOCKED_IMPORT;
+		bool claimable = (header.kind >= VERDICT_EXCEPTION &&
+					 header.kind <= VERDICT_BLOCKED_IMPORT) ||
+				 header.kind == VERDICT_MEMORY;
 
 		assert_int_equal(decode(header, 0, &failure), claimable ? 0 : -EPROTO);
 	}
