@@ -118,16 +118,15 @@ class Policy:
 
     def _find_from(self, module, names):
         """(What may not be imported, the words for it) of "from module import names"."""
-        what = "from %s import" % module
         if self._is_denied(module):
-            return module, what
+            return module, _from(module, names)
         for name in names:  # they may be modules, or not
             if self._is_denied(module + "." + name):
-                return module + "." + name, what + " " + name
+                return module + "." + name, _from(module, [name])
         if self._is_allowed(module):
             return None, ""
         refused = [name for name in names if not self._is_allowed(module + "." + name)]
-        return (module, what) if refused else (None, "")
+        return (module, _from(module, refused)) if refused else (None, "")
 
     def _is_denied(self, name):
         return _is_covered(name, self._denied)
@@ -135,6 +134,10 @@ class Policy:
     def _is_allowed(self, name):
         return (not self._allowed or not name or _is_covered(name, self._allowed)
                 or name in _ALWAYS or _is_own_module(name.partition(".")[0]))
+
+
+def _from(module, names):
+    return "from %s import %s" % (module, ", ".join(names))
 
 
 def _is_covered(name, names):
