@@ -6,6 +6,7 @@ import sys
 import _vivarium
 from _vivarium_failures import (Outcome, describe_exception, message_of, script_line, traceback_of,
                                 type_name_of)
+from _vivarium_places import place_of
 from _vivarium_rich import plain
 
 
@@ -71,32 +72,45 @@ def _dumps(value):
     return _encode_plain(_plain_keys(value))
 
 
-def _to_bytes(value, rich):
-    return _dumps(plain(value) if rich else value).encode("ascii")
+def _dumps_rich(value):
+    return _dumps(plain(value))
+
+
+def _checked(value, dumps):
+    """The value's JSON as bytes; raises for what some reader of JSON does not take."""
+    text = dumps(value).encode("ascii")
+    wrong = _vivarium.scan(text)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return text
 
 
 def encode(value, entry, rich):
     """The value as JSON in an Outcome, or the failure to write it."""
+    dumps = _dumps_rich if rich else _dumps
     try:
         try:
-            text = _to_bytes(value, rich)
+            return Outcome(value=_checked(value, dumps))
         except MemoryError:  # once more, with the memory that is kept in reserve
             _vivarium.spare_memory()
-            text = _to_bytes(value, rich)
-        wrong = _vivarium.scan(text)
-        if wrong is not None:
-            raise ValueError(wrong)
-        return Outcome(value=text)
+            return Outcome(value=_checked(value, dumps))
     except MemoryError as error:
         return describe_exception(error)
     except BaseException as error:
         _vivarium.spare_memory()
-        return _not_json(error, entry)
+        return _not_json(error, entry, _place(error, value, dumps))
 
 
-def _not_json(error, entry):
+def _place(error, value, dumps):
+    if not isinstance(error, (TypeError, ValueError)):
+        return ""
+    place = place_of(value, lambda part: _checked(part, dumps), dumps)
+    return place and ", at result" + place
+
+
+def _not_json(error, entry, place):
     what = "Return value of '%s'" % entry if entry is not None else "Value of the last expression"
     return Outcome(_vivarium.NOT_JSON, type_name=type_name_of(error),
-                   error="%s: %s is not JSON serializable: %s" % (
-                       type_name_of(error), what, message_of(error)),
+                   error="%s: %s is not JSON serializable: %s%s" % (
+                       type_name_of(error), what, message_of(error), place),
                    line=script_line(error), traceback_text=traceback_of(error))

@@ -11,7 +11,8 @@
 /* Each may import those before it. */
 static const char *const names[] = {
 	"fork_hooks", /* before all that asks for such hooks */
-	"failures", "imports", "processes", "rich", "inputs", "leavings", "encoding",
+	"failures", "imports", "processes", "rich", "inputs", "leavings", "places",
+	"encoding",
 	"harness", /* what python.c calls */
 };
 

@@ -285,6 +285,47 @@ def test_not_json(service, expression, words):
     assert data["cause"]["type"] in data["traceback"]
 
 
+PLACES = [
+    ("[1, {2}]", "[1]"), ("{'a': [0, 0, 0, {'b': object()}]}", '["a"][3]["b"]'),
+    ("(0, (0, float('nan')))", "[1][1]"), ("[1] * 999 + [float('inf')]", "[999]"),
+    ("{'a': ['x', '\\ud800']}", '["a"][1]'), ("[{'\\ud800': 1}]", '[0]["\\ud800"]'),
+    ("{'a': {1: 'a', '1': 'b'}}", '["a"]["1"]'), ("{1: 'a', 2: 'c', '1': 'b'}", '["1"]'),
+    ("[{1: 0, 3: 0, 5: 0, 7: 0, '7': 0}, 0]", '[0]["7"]'),
+    ("{'a': {'b': 1, 'null': 2, None: [3]}}", '["a"]["null"]'),
+    ("{'a': {np.int64(1): 'a', '1': 'b'}}", '["a"]["1"]'), ("{np.int64(7): [0, {2}]}", '["7"][1]'),
+    ("{1.5: {2}}", '["1.5"]'), ("{True: {2}}", '["true"]'), ("{'a': {(1, 2): 3}}", '["a"]'),
+    ("{'a': [10 ** 4300]}", '["a"][0]'), ("{'\"x': {2}}", '["\\"x"]'),
+    ("{'k' * 5000: {2}}", '["' + "k" * 39 + '..."]'),
+    ("[[[{2}]]] if not globals().update(v=[]) and not v.append([v]) else 0", "[0][0][0]"),
+    ("v if not globals().update(v=[]) and not v.append([v]) else 0", "[0][0]"),
+    ("{2}", ""), ("'\\ud800'", ""), ("{(1, 2): 3}", ""), ("{float('nan'): 1}", "")]
+
+
+@pytest.mark.parametrize("encode", ["strict", "rich"])
+@pytest.mark.parametrize("expression, place", PLACES)
+def test_place_of_what_is_not_json(service, expression, place, encode):
+    """Somebody who returns a large value wants to know which part of it is meant."""
+    answer = service.execute("import numpy as np\ndef main():\n    return " + expression,
+                             encode=encode)
+    if encode == "rich" and answer.status == 200:
+        return  # rich takes it
+    error = failed(answer, "not_json")["error"]
+    assert error.partition(", at result")[2] == place, error
+
+
+def test_place_in_a_large_value(service):
+    """The search is quick, and gives up where the value does not stand still."""
+    data = failed(service.execute(
+        "def main(): return {'rows': [{'id': i, 'x': [float(i)] * 5} for i in range(40000)] + [{1}]}"),
+        "not_json")
+    assert data["error"].endswith("Object of type set is not JSON serializable, at result[\"rows\"][40000]")
+    assert data["usage"]["wall_ms"] < 5000
+    data = failed(service.execute(
+        "seen = []\nclass L(list):\n    def __iter__(self):\n        if seen: raise SystemExit\n"
+        "        seen.append(1)\n        return iter([{3}])\ndef main(): return [L([1])]"), "not_json")
+    assert data["error"].endswith("not JSON serializable, at result[0]")
+
+
 def test_not_json_without_numpy(service):
     """The words do not depend on what was imported."""
     data = failed(service.execute("def main(): return {(1, 2): 3}"), "not_json")

@@ -30,6 +30,7 @@ SCRIPTS = [
     {"script": "def main():\n    while True: pass", "timeout": 0.1},
     {"script": "x = 1"},
     {"script": "def main():\n    return {1, 2}"},
+    {"script": "def main():\n    return [{1, 2}]"},
     {"script": "import os, signal\ndef main():\n    os.kill(os.getpid(), signal.SIGSEGV)"},
     {"script": "import os\ndef main():\n    os._exit(0)"},
     {"script": "def main(): pass", "memroy": 64},
