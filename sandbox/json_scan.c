@@ -3,30 +3,23 @@
  * recursion would keep on the stack is in two arrays:
  *
  *   frames  one for each open object or array;
- *   keys    the keys of all open objects, outermost first. A key is pushed when it is read, and
- *           the keys of an object are popped when it closes, so those of the innermost object are
- *           always the top of the stack, from frame.first_key upwards.
- *
- * An open-addressing hash table over the keys finds duplicates. Because keys leave in the reverse
- * order of their arrival, removing one is emptying its slot: nothing that is still in the table
- * can have probed past it.
+ *   keys    the keys of all open objects (json_keys.h); those of the innermost one are the top of
+ *           that stack, from frame.first_key upwards.
  *
  * The outermost object's keys are not popped. They are what json_scan() walks to report members,
  * which is why that costs no second pass over the values.
  */
 #include "sandbox/json_scan.h"
 
+#include "sandbox/json_bytes.h"
+#include "sandbox/json_keys.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ONES UINT64_C(0x0101010101010101)
-#define HIGH_BITS (ONES * 0x80)
-
 enum {
 	FIRST_FRAMES = 64,
-	FIRST_KEYS = 64,
-	SLOTS_PER_KEY = 2, /* at most half of the table is in use */
 	BOM_BYTES = 3,
 };
 
@@ -44,13 +37,6 @@ struct frame {
 	bool object;
 };
 
-/* Offsets are 32 bits wide: a text full of short keys should not cost more memory than it must. */
-struct key {
-	uint32_t hash;
-	uint32_t offset; /* of the byte after the opening quote */
-	uint32_t length; /* in bytes, escaped, without the quotes */
-};
-
 struct scanner {
 	const struct json_scan_options *options;
 	const unsigned char *text;
@@ -62,26 +48,9 @@ struct scanner {
 	size_t frame_capacity;
 	unsigned depth;
 
-	struct key *keys;
-	size_t key_count;
-	size_t key_capacity;
-	uint32_t *slots; /* 1 + an index into keys; 0: free */
-	size_t slot_mask;
+	struct json_keys keys;
 
-	struct key refused; /* the second of two equal keys */
-};
-
-struct sip {
-	uint64_t v0, v1, v2, v3;
-};
-
-/* Reads a key's bytes as they are after unescaping, eight at a time. */
-struct key_reader {
-	const unsigned char *next;
-	const unsigned char *end;
-	unsigned char pending[4]; /* what is left of a character that was escaped */
-	unsigned pending_at;
-	unsigned pending_count;
+	struct json_key refused; /* the second of two equal keys */
 };
 
 __attribute__((weak)) void *json_scan_resize(void *old, size_t bytes)
@@ -94,37 +63,17 @@ static bool is_space(unsigned char byte)
 	return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t';
 }
 
-static bool is_digit(unsigned char byte)
-{
-	return byte >= '0' && byte <= '9';
-}
-
 static bool is_plain(unsigned char byte)
 {
 	return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
 }
 
-static uint64_t load_word(const unsigned char *at)
-{
-	uint64_t word;
-
-	memcpy(&word, at, sizeof(word));
-	return word;
-}
-
-/* The high bit of a byte is set if that byte equals wanted; others may be set only if one is. */
-static uint64_t word_has(uint64_t word, unsigned char wanted)
-{
-	uint64_t differs = word ^ (ONES * wanted);
-
-	return (differs - ONES) & ~differs & HIGH_BITS;
-}
-
 static bool word_is_plain(uint64_t word)
 {
-	uint64_t control = (word - ONES * 0x20) & ~word & HIGH_BITS;
+	uint64_t control = (word - JSON_BYTES_ONES * 0x20) & ~word & JSON_BYTES_HIGH_BITS;
 
-	return !(control | (word & HIGH_BITS) | word_has(word, '"') | word_has(word, '\\'));
+	return !(control | (word & JSON_BYTES_HIGH_BITS) | json_bytes_have(word, '"') |
+		 json_bytes_have(word, '\\'));
 }
 
 static const unsigned char *skip_space(const unsigned char *at, const unsigned char *end)
@@ -136,7 +85,7 @@ static const unsigned char *skip_space(const unsigned char *at, const unsigned c
 
 static const unsigned char *skip_plain(const unsigned char *at, const unsigned char *end)
 {
-	while (end - at >= 8 && word_is_plain(load_word(at)))
+	while (end - at >= 8 && word_is_plain(json_bytes_load(at)))
 		at += 8;
 	while (at < end && is_plain(*at))
 		at++;
@@ -196,34 +145,9 @@ static enum json_scan_error scan_utf8(struct scanner *s)
 	return JSON_SCAN_OK;
 }
 
-static int hex_digit(unsigned char byte)
-{
-	if (is_digit(byte))
-		return byte - '0';
-	byte |= 0x20;
-	return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
-}
-
-/* The code unit of the escape \uXXXX at at, or -1 if there is none. */
-static long unicode_escape(const unsigned char *at, const unsigned char *end)
-{
-	long unit = 0;
-
-	if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
-		return -1;
-	for (int i = 2; i < 6; i++) {
-		int digit = hex_digit(at[i]);
-
-		if (digit < 0)
-			return -1;
-		unit = unit * 16 + digit;
-	}
-	return unit;
-}
-
 static enum json_scan_error scan_unicode_escape(struct scanner *s, bool in_key)
 {
-	long unit = unicode_escape(s->next, s->end), low;
+	long unit = json_bytes_unicode_escape(s->next, s->end), low;
 
 	if (unit < 0)
 		return JSON_SCAN_SYNTAX;
@@ -232,7 +156,7 @@ static enum json_scan_error scan_unicode_escape(struct scanner *s, bool in_key)
 	if (unit >= 0xDC00 && unit <= 0xDFFF)
 		return JSON_SCAN_SURROGATE;
 	if (unit >= 0xD800 && unit <= 0xDBFF) {
-		low = unicode_escape(s->next + 6, s->end);
+		low = json_bytes_unicode_escape(s->next + 6, s->end);
 		if (low < 0xDC00 || low > 0xDFFF)
 			return JSON_SCAN_SURROGATE;
 		s->next += 6;
@@ -283,7 +207,7 @@ static size_t skip_digits(struct scanner *s)
 {
 	const unsigned char *first = s->next;
 
-	while (s->next < s->end && is_digit(*s->next))
+	while (s->next < s->end && json_bytes_is_digit(*s->next))
 		s->next++;
 	return (size_t)(s->next - first);
 }
@@ -331,201 +255,6 @@ static enum json_scan_error scan_word(struct scanner *s, const char *word)
 	return JSON_SCAN_OK;
 }
 
-static void put_utf8(struct key_reader *r, unsigned long code)
-{
-	unsigned count = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-	static const unsigned char lead[] = {0, 0x00, 0xC0, 0xE0, 0xF0};
-
-	for (unsigned i = count - 1; i > 0; i--, code >>= 6)
-		r->pending[i] = (unsigned char)(0x80 | (code & 0x3F));
-	r->pending[0] = (unsigned char)(lead[count] | code);
-	r->pending_at = 0;
-	r->pending_count = count;
-}
-
-/* Unescapes one character at r->next. The key has passed scan_string(): its escapes are sound. */
-static void read_escape(struct key_reader *r)
-{
-	static const char letters[] = "bfnrt", meanings[] = "\b\f\n\r\t";
-	const char *letter = memchr(letters, r->next[1], sizeof(letters) - 1);
-	long unit;
-
-	if (r->next[1] != 'u') {
-		put_utf8(r, letter ? (unsigned char)meanings[letter - letters] : r->next[1]);
-		r->next += 2;
-		return;
-	}
-	unit = unicode_escape(r->next, r->end);
-	r->next += 6;
-	if (unit >= 0xD800 && unit <= 0xDBFF) {
-		unit = 0x10000 + ((unit - 0xD800) << 10);
-		unit += unicode_escape(r->next, r->end) - 0xDC00;
-		r->next += 6;
-	}
-	put_utf8(r, (unsigned long)unit);
-}
-
-/* Returns how many bytes it put into *word: 8, or less at the end, the rest being 0. */
-static unsigned read_word(struct key_reader *r, uint64_t *word)
-{
-	unsigned char bytes[8] = {0};
-	unsigned count = 0;
-
-	if (r->pending_at == r->pending_count && r->end - r->next >= 8) {
-		*word = load_word(r->next);
-		if (!word_has(*word, '\\')) {
-			r->next += 8;
-			return 8;
-		}
-	}
-	while (count < 8) {
-		if (r->pending_at < r->pending_count) {
-			bytes[count++] = r->pending[r->pending_at++];
-		} else if (r->next == r->end) {
-			break;
-		} else if (*r->next == '\\') {
-			read_escape(r);
-		} else {
-			bytes[count++] = *r->next++;
-		}
-	}
-	*word = load_word(bytes);
-	return count;
-}
-
-static struct key_reader read_key(const struct scanner *s, const struct key *key)
-{
-	const unsigned char *first = s->text + key->offset;
-
-	return (struct key_reader){.next = first, .end = first + key->length};
-}
-
-static uint64_t rotate(uint64_t word, unsigned bits)
-{
-	return word << bits | word >> (64 - bits);
-}
-
-static void sip_round(struct sip *h)
-{
-	h->v0 += h->v1;
-	h->v2 += h->v3;
-	h->v1 = rotate(h->v1, 13) ^ h->v0;
-	h->v3 = rotate(h->v3, 16) ^ h->v2;
-	h->v0 = rotate(h->v0, 32);
-	h->v2 += h->v1;
-	h->v0 += h->v3;
-	h->v1 = rotate(h->v1, 17) ^ h->v2;
-	h->v3 = rotate(h->v3, 21) ^ h->v0;
-	h->v2 = rotate(h->v2, 32);
-}
-
-static void sip_absorb(struct sip *h, uint64_t word)
-{
-	h->v3 ^= word;
-	sip_round(h);
-	h->v0 ^= word;
-}
-
-/*
- * SipHash-1-3 (Aumasson and Bernstein, 2012) of the unescaped key. The depth goes in first, or
- * {"a":{"a":{"a": ... would put every key into one chain.
- */
-static uint32_t hash_key(const struct scanner *s, const struct key *key)
-{
-	uint64_t k0 = s->options->hash_seed, k1 = rotate(k0, 32) * UINT64_C(0x9E3779B97F4A7C15);
-	struct sip h = {k0 ^ UINT64_C(0x736F6D6570736575), k1 ^ UINT64_C(0x646F72616E646F6D),
-		k0 ^ UINT64_C(0x6C7967656E657261), k1 ^ UINT64_C(0x7465646279746573)};
-	struct key_reader r = read_key(s, key);
-	uint64_t word, length = 0;
-	unsigned count;
-
-	sip_absorb(&h, s->depth);
-	while ((count = read_word(&r, &word)) == 8) {
-		sip_absorb(&h, word);
-		length += 8;
-	}
-	sip_absorb(&h, word ^ (length + count) << 56);
-	h.v2 ^= 0xFF;
-	for (int i = 0; i < 3; i++)
-		sip_round(&h);
-	word = h.v0 ^ h.v1 ^ h.v2 ^ h.v3;
-	return (uint32_t)(word ^ word >> 32);
-}
-
-static bool keys_equal(const struct scanner *s, const struct key *one, const struct key *other)
-{
-	struct key_reader a = read_key(s, one), b = read_key(s, other);
-	uint64_t word_a, word_b;
-	unsigned count_a, count_b;
-
-	if (one->hash != other->hash)
-		return false;
-	do {
-		count_a = read_word(&a, &word_a);
-		count_b = read_word(&b, &word_b);
-	} while (count_a == 8 && count_b == 8 && word_a == word_b);
-	return count_a == count_b && word_a == word_b;
-}
-
-/* Refills the slots in the order of arrival, which popping relies on. */
-static void index_keys(struct scanner *s)
-{
-	memset(s->slots, 0, (s->slot_mask + 1) * sizeof(*s->slots));
-	for (size_t i = 0; i < s->key_count; i++) {
-		size_t probe = s->keys[i].hash;
-
-		while (s->slots[probe & s->slot_mask])
-			probe++;
-		s->slots[probe & s->slot_mask] = (uint32_t)(i + 1);
-	}
-}
-
-static enum json_scan_error grow_keys(struct scanner *s)
-{
-	size_t capacity = s->key_capacity ? s->key_capacity * 2 : FIRST_KEYS;
-	struct key *keys = json_scan_resize(s->keys, capacity * sizeof(*keys));
-	uint32_t *slots;
-
-	if (!keys)
-		return JSON_SCAN_MEMORY;
-	s->keys = keys;
-	slots = json_scan_resize(s->slots, capacity * SLOTS_PER_KEY * sizeof(*slots));
-	if (!slots)
-		return JSON_SCAN_MEMORY;
-	s->slots = slots;
-	s->key_capacity = capacity;
-	s->slot_mask = capacity * SLOTS_PER_KEY - 1;
-	index_keys(s);
-	return JSON_SCAN_OK;
-}
-
-static enum json_scan_error push_key(struct scanner *s, struct key key)
-{
-	uint32_t first = s->frames[s->depth - 1].first_key, found;
-	size_t probe;
-
-	if (s->key_count == s->key_capacity && grow_keys(s))
-		return JSON_SCAN_MEMORY;
-	key.hash = hash_key(s, &key);
-	for (probe = key.hash; (found = s->slots[probe & s->slot_mask]); probe++)
-		if (found > first && keys_equal(s, &s->keys[found - 1], &key))
-			return JSON_SCAN_DUPLICATE_KEY;
-	s->keys[s->key_count++] = key;
-	s->slots[probe & s->slot_mask] = (uint32_t)s->key_count;
-	return JSON_SCAN_OK;
-}
-
-static void pop_keys(struct scanner *s, size_t keep)
-{
-	for (; s->key_count > keep; s->key_count--) {
-		size_t probe = s->keys[s->key_count - 1].hash;
-
-		while (s->slots[probe & s->slot_mask] != s->key_count)
-			probe++;
-		s->slots[probe & s->slot_mask] = 0;
-	}
-}
-
 static enum json_scan_error grow_frames(struct scanner *s)
 {
 	size_t capacity = s->frame_capacity ? s->frame_capacity * 2 : FIRST_FRAMES;
@@ -549,7 +278,7 @@ static enum json_scan_error open_container(struct scanner *s, bool object)
 		return JSON_SCAN_DEPTH;
 	if (s->depth == s->frame_capacity && grow_frames(s))
 		return JSON_SCAN_MEMORY;
-	s->frames[s->depth++] = (struct frame){(uint32_t)s->key_count, object};
+	s->frames[s->depth++] = (struct frame){(uint32_t)s->keys.count, object};
 	s->next++;
 	s->expected = object ? EXPECT_FIRST_KEY : EXPECT_FIRST_ELEMENT;
 	return JSON_SCAN_OK;
@@ -562,7 +291,7 @@ static enum json_scan_error close_container(struct scanner *s)
 	if (*s->next != (frame->object ? '}' : ']'))
 		return refuse_next(s, JSON_SCAN_SYNTAX);
 	if (s->depth > 1)
-		pop_keys(s, frame->first_key);
+		json_keys_pop(&s->keys, frame->first_key);
 	s->depth--;
 	s->next++;
 	value_ended(s);
@@ -602,10 +331,22 @@ static enum json_scan_error step_first_element(struct scanner *s)
 	return *s->next == ']' ? close_container(s) : step_value(s);
 }
 
+static enum json_scan_error push_key(struct scanner *s, struct json_key key)
+{
+	switch (json_keys_push(&s->keys, key, s->depth, s->frames[s->depth - 1].first_key)) {
+	case 0:
+		return JSON_SCAN_OK;
+	case -EEXIST:
+		return JSON_SCAN_DUPLICATE_KEY;
+	default:
+		return JSON_SCAN_MEMORY;
+	}
+}
+
 static enum json_scan_error step_key(struct scanner *s)
 {
 	const unsigned char *quote = s->next;
-	struct key key = {.offset = (uint32_t)(quote + 1 - s->text)};
+	struct json_key key = {.offset = (uint32_t)(quote + 1 - s->text)};
 	enum json_scan_error error;
 
 	if (*quote != '"')
@@ -718,23 +459,23 @@ static const unsigned char *value_end(const unsigned char *at)
 /* The text is valid, and the keys that are left are those of the outermost object. */
 static void report_members(const struct scanner *s, json_scan_member_fn member, void *context)
 {
-	for (size_t i = 0; i < s->key_count; i++) {
-		const unsigned char *key = s->text + s->keys[i].offset, *value, *end = s->end;
+	for (size_t i = 0; i < s->keys.count; i++) {
+		const unsigned char *key = s->text + s->keys.key[i].offset, *value, *end = s->end;
 
-		if (i + 1 < s->key_count)
-			end = s->text + s->keys[i + 1].offset - 1;
+		if (i + 1 < s->keys.count)
+			end = s->text + s->keys.key[i + 1].offset - 1;
 		end = value_end(end);
-		value = skip_space(key + s->keys[i].length + 1, end) + 1;
+		value = skip_space(key + s->keys.key[i].length + 1, end) + 1;
 		value = skip_space(value, end);
-		member(context, (const char *)key, s->keys[i].length, (const char *)value,
+		member(context, (const char *)key, s->keys.key[i].length, (const char *)value,
 			(size_t)(end - value), json_scan_type_of(*value));
 	}
 }
 
 /* The outermost object's member that the scanner was in; NULL: it was between two, or in none. */
-static const struct key *open_member(const struct scanner *s)
+static const struct json_key *open_member(const struct scanner *s)
 {
-	size_t count = s->depth > 1 ? s->frames[1].first_key : s->key_count;
+	size_t count = s->depth > 1 ? s->frames[1].first_key : s->keys.count;
 
 	if (!s->depth || !s->frames[0].object)
 		return NULL;
@@ -742,13 +483,13 @@ static const struct key *open_member(const struct scanner *s)
 		return &s->refused;
 	if (s->depth == 1 && s->expected != EXPECT_VALUE)
 		return NULL;
-	return &s->keys[count - 1];
+	return &s->keys.key[count - 1];
 }
 
 static void locate(const struct scanner *s, struct json_scan_result *result)
 {
 	const unsigned char *line = s->text + result->body_offset, *feed;
-	const struct key *member = open_member(s);
+	const struct json_key *member = open_member(s);
 
 	if (member) {
 		result->member = (const char *)s->text + member->offset;
@@ -768,7 +509,8 @@ int json_scan(const char *text, size_t length, const struct json_scan_options *o
 	json_scan_member_fn member, void *context, struct json_scan_result *result)
 {
 	const unsigned char *bytes = (const unsigned char *)(text ? text : "");
-	struct scanner s = {.options = options, .text = bytes, .end = bytes + length};
+	struct scanner s = {.options = options, .text = bytes, .end = bytes + length,
+		.keys = {.text = bytes, .seed = options->hash_seed}};
 
 	*result = (struct json_scan_result){0};
 	if (options->skip_bom && length >= BOM_BYTES && !memcmp(bytes, "\xEF\xBB\xBF", BOM_BYTES))
@@ -780,8 +522,7 @@ int json_scan(const char *text, size_t length, const struct json_scan_options *o
 	else if (member && result->type == JSON_SCAN_OBJECT)
 		report_members(&s, member, context);
 	free(s.frames);
-	free(s.keys);
-	free(s.slots);
+	json_keys_free(&s.keys);
 	if (result->error == JSON_SCAN_MEMORY)
 		return -ENOMEM;
 	return result->error ? -EINVAL : 0;

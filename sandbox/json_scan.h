@@ -104,8 +104,8 @@ int json_scan(const char *text, size_t length, const struct json_scan_options *o
 const char *json_scan_error_text(enum json_scan_error error);
 
 /*
- * The one place where the scanner allocates: realloc(). It is a weak symbol so that a test can put
- * its own in place and let any allocation fail; nothing else should call it.
+ * The one place where the scanner and its keys allocate: realloc(). It is a weak symbol so that a
+ * test can put its own in place and let any allocation fail; nothing else should call it.
  */
 void *json_scan_resize(void *old, size_t bytes);
 
