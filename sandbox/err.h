@@ -21,6 +21,12 @@ int err_fill(struct err *err, int code, const char *format, ...)
 /* err_fill, with a result of which compilers and analysers see that it is negative. */
 #define err_set(...) err_negative(err_fill(__VA_ARGS__))
 
+/* The same for a sentence that says it all: code is told by its number alone, not in words. */
+int err_fill_plainly(struct err *err, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#define err_set_plainly(...) err_negative(err_fill_plainly(__VA_ARGS__))
+
 static inline int err_negative(int r)
 {
 	return r < 0 ? r : -EIO;

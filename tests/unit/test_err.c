@@ -14,6 +14,17 @@ static void test_text_and_code(void **state)
 	assert_string_equal(err.text, "open /tmp/x (7): No such file or directory");
 }
 
+static void test_plain_text(void **state)
+{
+	struct err err = {0};
+
+	(void)state;
+	assert_int_equal(err_set_plainly(&err, EINVAL, "--%s takes %d", "x", 7), -EINVAL);
+	assert_int_equal(err.code, EINVAL);
+	assert_string_equal(err.text, "--x takes 7");
+	assert_int_equal(err_set_plainly(NULL, 0, "x"), -EIO);
+}
+
 /* A short write leaves errno as it was, maybe 0: a failure all the same. */
 static void test_no_code_is_a_failure(void **state)
 {
@@ -78,6 +89,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text_and_code),
+		cmocka_unit_test(test_plain_text),
 		cmocka_unit_test(test_no_code_is_a_failure),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_last_one_stands),
