@@ -50,14 +50,15 @@ static const char *period_word(uint32_t period_s)
 
 static void refuse_limit(struct exchange *exchange, const struct keys_refusal *refusal)
 {
+	const char *requests = refusal->limit == 1 ? "request" : "requests";
 	char error[128], header[64];
 
 	if (refusal->period_s)
-		snprintf(error, sizeof(error), "The API key's limit is %u requests per %s",
-			refusal->limit, period_word(refusal->period_s));
+		snprintf(error, sizeof(error), "The API key's limit is %u %s per %s",
+			refusal->limit, requests, period_word(refusal->period_s));
 	else
-		snprintf(error, sizeof(error), "The API key's limit is %u requests at once",
-			refusal->limit);
+		snprintf(error, sizeof(error), "The API key's limit is %u %s at once",
+			refusal->limit, requests);
 	snprintf(header, sizeof(header), "Retry-After: %u\r\n", refusal->retry_after_s);
 	exchange_refuse(exchange, REFUSAL_RATE_LIMITED, error, NULL, header);
 }

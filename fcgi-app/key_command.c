@@ -63,13 +63,42 @@ static bool parse_duration(const char *text, int64_t *seconds)
 
 static int apply(struct key *key, const struct key_setting *setting, struct err *err)
 {
+	bool is_expiry = strcmp(setting->name, "expires") == 0;
 	int64_t seconds;
 
-	if (strcmp(setting->name, "expires") == 0 && parse_duration(setting->text, &seconds)) {
+	if (is_expiry && parse_duration(setting->text, &seconds)) {
 		key->expires_s = key->created_s + seconds;
 		return 0;
 	}
-	return key_set(key, setting->name, setting->text, err);
+	if (key_set(key, setting->name, setting->text, NULL) == 0)
+		return 0;
+	return err_set_plainly(err, EINVAL, "--%s takes %s%s, not \"%.40s\"", setting->option,
+		key_setting_takes(setting->name),
+		is_expiry ? ", or from now on 90d, 12h or 30m" : "", setting->text);
+}
+
+/* A key by its name and the options, without a secret yet. Returns 0 or -EINVAL. */
+static int make_key(
+	struct key *key, const char *name, const struct options *options, struct err *err)
+{
+	size_t i;
+	int r = 0;
+
+	*key = (struct key){.created_s = time(NULL)};
+	if (!key_name_is_valid(name))
+		return err_set_plainly(err, EINVAL,
+			"a name is 1 to 63 letters, digits, \".\", \"_\" and \"-\", a letter or "
+			"digit "
+			"first, not \"%.80s\"",
+			name);
+	snprintf(key->name, sizeof(key->name), "%s", name);
+	for (i = 0; !r && i < options->key_setting_count; i++)
+		r = apply(key, &options->key_settings[i], err);
+	if (!r && key->expires_s && key->expires_s <= key->created_s)
+		r = err_set_plainly(err, EINVAL, "--expires: that time has passed");
+	if (!r && key->burst && !key->rate)
+		r = err_set_plainly(err, EINVAL, "--burst is for a key with a --rate");
+	return r;
 }
 
 /* The line may be the first after one that nobody ended. */
@@ -117,31 +146,14 @@ static int add_drawn(const char *file, struct key *key, const char *text, struct
 	return 0;
 }
 
-static int add_key(const char *file, const char *name, const struct key_setting *settings,
-	size_t count, struct err *err)
+static int add_key(const char *file, struct key *key, struct err *err)
 {
-	struct key key = {.created_s = time(NULL)};
 	char text[KEY_TEXT_BYTES];
-	size_t i;
-	int r = 0;
+	int r;
 
-	if (!key_name_is_valid(name))
-		return err_set(err, EINVAL,
-			"a name is 1 to 63 letters, digits, \".\", \"_\" and \"-\", a letter or "
-			"digit "
-			"first");
-	snprintf(key.name, sizeof(key.name), "%s", name);
-	for (i = 0; !r && i < count; i++)
-		r = apply(&key, &settings[i], err);
-	if (!r && key.expires_s && key.expires_s <= key.created_s)
-		r = err_set(err, EINVAL, "that expiry has passed");
-	if (!r && key.burst && !key.rate)
-		r = err_set(err, EINVAL, "burst is for a key with a rate");
-	if (r < 0)
-		return r;
 	if (draw_key(text) < 0)
 		return err_set(err, EIO, "draw a key");
-	r = add_drawn(file, &key, text, err);
+	r = add_drawn(file, key, text, err);
 	explicit_bzero(text, sizeof(text));
 	return r;
 }
@@ -224,42 +236,97 @@ static int revoke_key(const char *file, const char *name, struct err *err)
 
 /* --- the command line ---------------------------------------------------------------------- */
 
-/* Returns 0 or a negative errno; -ENOTSUP where the words make no sense. */
-static int edit_keys(const struct options *options, const char *file, int argc, char **argv,
-	struct err *err)
-{
-	const char *verb = optind < argc ? argv[optind] : "";
-	int names = argc - optind - 1;
+enum verb_number {
+	ADD,
+	LIST,
+	REVOKE,
+};
 
-	if (strcmp(verb, "add") == 0 && names == 1)
-		return add_key(file, argv[optind + 1], options->key_settings,
-			options->key_setting_count, err);
+/* What is asked for, once the words are found to make sense. */
+struct task {
+	enum verb_number verb;
+	const char *name;
+	struct key key; /* to be added */
+};
+
+static const struct verb {
+	const char *word;
+	int names; /* that follow it */
+} verbs[] = {[ADD] = {"add", 1}, [LIST] = {"list", 0}, [REVOKE] = {"revoke", 1}};
+
+enum {
+	VERBS = sizeof(verbs) / sizeof(verbs[0]),
+};
+
+static size_t find_verb(const char *word)
+{
+	size_t i;
+
+	for (i = 0; i < VERBS && strcmp(word, verbs[i].word) != 0; i++)
+		;
+	return i;
+}
+
+/* words: behind the options, up to a NULL. Returns 0, or -EINVAL with what is wrong in *err. */
+static int read_task(
+	struct task *task, const struct options *options, char **words, struct err *err)
+{
+	size_t verb = *words ? find_verb(*words) : VERBS;
+
+	if (!*words)
+		return err_set_plainly(
+			err, EINVAL, "key is for one of: add NAME, list, revoke NAME");
+	if (verb == VERBS)
+		return err_set_plainly(err, EINVAL,
+			"key knows no \"%.40s\", but add NAME, list and revoke NAME", *words);
+	*task = (struct task){.verb = verb, .name = words[1]};
+	if (verbs[verb].names ? !words[1] || words[2] : !!words[1])
+		return err_set_plainly(err, EINVAL, "key %s takes %s", verbs[verb].word,
+			verbs[verb].names ? "one NAME" : "no NAME");
+	if (verb == ADD)
+		return make_key(&task->key, task->name, options, err);
 	if (options->key_setting_count)
-		return -ENOTSUP;
-	if (strcmp(verb, "list") == 0 && names == 0)
+		return err_set_plainly(err, EINVAL, "--%s is for key add, not for key %s",
+			options->key_settings[0].option, verbs[verb].word);
+	return 0;
+}
+
+static int do_task(struct task *task, const char *file, struct err *err)
+{
+	switch (task->verb) {
+	case ADD:
+		return add_key(file, &task->key, err);
+	case LIST:
 		return list_keys(file, err);
-	if (strcmp(verb, "revoke") == 0 && names == 1)
-		return revoke_key(file, argv[optind + 1], err);
-	return -ENOTSUP;
+	case REVOKE:
+		return revoke_key(file, task->name, err);
+	}
+	return -EINVAL;
 }
 
 int key_command_main(int argc, char **argv)
 {
 	struct options options;
+	struct task task;
 	struct err err = {0};
+	char text[sizeof(err.text) + 32];
 	const char *file;
-	int r = options_parse(&options, OPTIONS_KEY, argc, argv);
+	int r = options_read(&options, OPTIONS_KEY, argc, argv);
 
+	if (r)
+		return r;
+	if (read_task(&task, &options, argv + optind, &err) < 0) {
+		snprintf(text, sizeof(text), "%s; see vivarium --help", err.text);
+		return options_complain(argv[0], text);
+	}
+	r = options_load(&options, argv[0]);
 	if (r)
 		return r;
 	file = options.key_file ? options.key_file : options.config.key_file;
 	if (!*file)
 		return options_complain(
 			argv[0], "the configuration names no key_file: give one by --key-file");
-	r = edit_keys(&options, file, argc, argv, &err);
-	if (r == -ENOTSUP)
-		return options_complain(
-			argv[0], "key add NAME, key list or key revoke NAME; see vivarium --help");
+	r = do_task(&task, file, &err);
 	if (r < 0)
 		fprintf(stderr, "vivarium: %s\n", err.text);
 	return r < 0;

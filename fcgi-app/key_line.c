@@ -205,6 +205,13 @@ int key_set(struct key *key, const char *name, const char *text, struct err *err
 	return 0;
 }
 
+const char *key_setting_takes(const char *name)
+{
+	const struct setting *setting = find_setting(name, strlen(name));
+
+	return setting ? setting->takes : "nothing";
+}
+
 void key_print(const struct key *key, const char *name, char text[KEY_TIME_BYTES])
 {
 	const struct setting *setting = find_setting(name, strlen(name));

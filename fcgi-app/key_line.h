@@ -36,6 +36,9 @@ bool key_name_is_valid(const char *name);
 /* Sets what the line calls `name` from its text. Returns 0 or -EINVAL with the reason in *err. */
 int key_set(struct key *key, const char *name, const char *text, struct err *err);
 
+/* What a setting of that name may be, in words. Static, never NULL. */
+const char *key_setting_takes(const char *name);
+
 /* Writes what the line would have behind "NAME=", or "-" where there is nothing to say. */
 void key_print(const struct key *key, const char *name, char text[KEY_TIME_BYTES]);
 

@@ -31,19 +31,20 @@ enum option_code {
 	OPTION_KEY_SETTING, /* and on: an index of key_settings */
 };
 
-/* What the key file calls the settings, and the command line. */
+/* What the key file calls the settings, in the order of key_options. */
 static const char *const key_settings[] = {
 	"expires", "rate", "burst", "concurrent", "max_timeout", "max_memory"};
 
-static const struct option key_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
-	{"set", required_argument, NULL, OPTION_SET},
-	{"key-file", required_argument, NULL, OPTION_KEY_FILE},
+static const struct option key_options[] = {
 	{"expires", required_argument, NULL, OPTION_KEY_SETTING},
 	{"rate", required_argument, NULL, OPTION_KEY_SETTING + 1},
 	{"burst", required_argument, NULL, OPTION_KEY_SETTING + 2},
 	{"concurrent", required_argument, NULL, OPTION_KEY_SETTING + 3},
 	{"max-timeout", required_argument, NULL, OPTION_KEY_SETTING + 4},
-	{"max-memory", required_argument, NULL, OPTION_KEY_SETTING + 5}, {NULL, 0, NULL, 0}};
+	{"max-memory", required_argument, NULL, OPTION_KEY_SETTING + 5},
+	{"config", required_argument, NULL, OPTION_CONFIG},
+	{"set", required_argument, NULL, OPTION_SET},
+	{"key-file", required_argument, NULL, OPTION_KEY_FILE}, {NULL, 0, NULL, 0}};
 
 static const struct option serve_options[] = {{"config", required_argument, NULL, OPTION_CONFIG},
 	{"set", required_argument, NULL, OPTION_SET},
@@ -123,8 +124,8 @@ static int take_key_setting(struct options *options, size_t index, const char *v
 {
 	if (options->key_setting_count == KEY_SETTINGS_MAX)
 		return -E2BIG;
-	options->key_settings[options->key_setting_count++] =
-		(struct key_setting){.name = key_settings[index], .text = value};
+	options->key_settings[options->key_setting_count++] = (struct key_setting){
+		.option = key_options[index].name, .name = key_settings[index], .text = value};
 	return 0;
 }
 
@@ -181,13 +182,12 @@ int options_complain(const char *program, const char *text)
 	return EXIT_STATUS_USAGE;
 }
 
-int options_parse(struct options *options, enum options_face face, int argc, char **argv)
+int options_read(struct options *options, enum options_face face, int argc, char **argv)
 {
 	static const struct option *const of_face[] = {[OPTIONS_SERVE] = serve_options,
 		[OPTIONS_RUN] = run_options,
 		[OPTIONS_CHECK] = check_options,
 		[OPTIONS_KEY] = key_options};
-	struct err err = {0};
 	int code;
 
 	*options = (struct options){.ready = -1};
@@ -195,7 +195,21 @@ int options_parse(struct options *options, enum options_face face, int argc, cha
 		if (take_option(options, code, optarg) < 0)
 			return options_complain(argv[0], "see vivarium --help");
 	}
-	if (!options->key_file && load_config(options, &err) < 0)
-		return options_complain(argv[0], err.text);
 	return 0;
+}
+
+int options_load(struct options *options, const char *program)
+{
+	struct err err = {0};
+
+	if (!options->key_file && load_config(options, &err) < 0)
+		return options_complain(program, err.text);
+	return 0;
+}
+
+int options_parse(struct options *options, enum options_face face, int argc, char **argv)
+{
+	int r = options_read(options, face, argc, argv);
+
+	return r ? r : options_load(options, argv[0]);
 }

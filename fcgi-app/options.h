@@ -12,6 +12,7 @@ enum {
 };
 
 struct key_setting {
+	const char *option; /* without its dashes */
 	const char *name,
 		*text; /* as in the file; an expiry may be "90d", "12h" or "30m" from now */
 };
@@ -37,10 +38,18 @@ enum options_face {
 };
 
 /*
- * Fills *options from the command line, whose words outlive it, and loads the configuration, but
- * not where --key-file says all there is to know. optind (getopt_long(3)) is at the first word that
- * is no option then. Returns 0, or the exit status after having said what is wrong.
+ * Fills *options from the command line, whose words outlive it. optind (getopt_long(3)) is at the
+ * first word that is no option then. Returns 0, or the exit status after having said what is wrong.
  */
+int options_read(struct options *options, enum options_face face, int argc, char **argv);
+
+/*
+ * Loads the configuration of options that were read, but not where --key-file says all there is to
+ * know. Returns as options_read does.
+ */
+int options_load(struct options *options, const char *program);
+
+/* Both of them. */
 int options_parse(struct options *options, enum options_face face, int argc, char **argv);
 
 /* Says what is wrong with the command line or what it names. Returns the exit status for that. */

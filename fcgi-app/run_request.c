@@ -20,7 +20,9 @@ int run_list_add(struct run_list *list, const char *item)
 
 static int check_utf8(const char *text, size_t length, const char *what, struct err *err)
 {
-	return json_out_is_utf8(text, length) ? 0 : err_set(err, EILSEQ, "%s is not UTF-8", what);
+	if (json_out_is_utf8(text, length))
+		return 0;
+	return err_set_plainly(err, EILSEQ, "%s is not UTF-8", what);
 }
 
 static int put_file(
@@ -63,7 +65,8 @@ static int put_number(struct json_out *out, const char *key, const char *text, s
 		return 0;
 	if (json_scan(text, strlen(text), &options, NULL, NULL, &result) < 0 ||
 		result.type != JSON_SCAN_NUMERIC)
-		return err_set(err, EINVAL, "--%s takes a number, not \"%.40s\"", key, text);
+		return err_set_plainly(
+			err, EINVAL, "--%s takes a number, not \"%.40s\"", key, text);
 	json_out_key(out, key);
 	json_out_raw(out, text, strlen(text));
 	return 0;
@@ -98,7 +101,8 @@ static int put_name(struct json_out *out, const char *option, const char *item, 
 	const char *equals = strchr(item, '=');
 
 	if (!equals || equals == item)
-		return err_set(err, EINVAL, "--%s takes NAME=VALUE, not \"%.40s\"", option, item);
+		return err_set_plainly(
+			err, EINVAL, "--%s takes NAME=VALUE, not \"%.40s\"", option, item);
 	*value = equals + 1;
 	json_out_string(out, item, (size_t)(equals - item));
 	json_out_colon(out);
@@ -200,12 +204,30 @@ static int write_request(
 static int check_options(const struct run_options *options, const char *path, struct err *err)
 {
 	if (options->outputs.count && !options->json && !options->output_dir)
-		return err_set(err, EINVAL, "--output needs --output-dir, or --json");
+		return err_set_plainly(err, EINVAL, "--output needs --output-dir, or --json");
 	if (options->output_dir && !options->outputs.count)
-		return err_set(err, EINVAL, "--output-dir needs --output");
+		return err_set_plainly(err, EINVAL, "--output-dir needs --output");
 	if (options->input && strcmp(options->input, "-") == 0 && strcmp(path, "-") == 0)
-		return err_set(err, EINVAL, "standard input is the script already");
+		return err_set_plainly(err, EINVAL, "standard input is the script already");
 	return 0;
+}
+
+/* By the option that the field was made from; the script's is none. */
+static int refuse(const struct request_refusal *refusal, struct err *err)
+{
+	static const struct {
+		const char *field, *option;
+	} options[] = {{"timeout", "timeout"}, {"memory", "memory"}, {"entry", "entry"},
+		{"args", "arg"}, {"kwargs", "kwarg"}, {"argv", "argv"}, {"env", "env"},
+		{"stdin", "stdin"}, {"files", "file"}, {"outputs", "output"}, {"encode", "encode"}};
+	size_t i;
+
+	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		if (strcmp(refusal->field, options[i].field) == 0)
+			return err_set_plainly(err, EINVAL, "--%s: %s, not %s", options[i].option,
+				refusal->error, refusal->got);
+	}
+	return err_set_plainly(err, EINVAL, "%s", refusal->error);
 }
 
 int run_request_make(const struct run_options *options, const char *path,
@@ -221,8 +243,10 @@ int run_request_make(const struct run_options *options, const char *path,
 		r = write_request(options, path, &body, err);
 	if (!r) {
 		r = request_parse(body.data, body.length, &rules, 0, request, &refusal);
-		if (r < 0)
-			err_set(err, -r, "%s", r == -EINVAL ? refusal.error : "read the options");
+		if (r == -EINVAL)
+			refuse(&refusal, err);
+		else if (r < 0)
+			err_set(err, -r, "read the options");
 	}
 	buffer_free(&body);
 	return r;

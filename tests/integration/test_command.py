@@ -170,6 +170,22 @@ def test_wrong_options(options, words):
     assert words in done.stderr
 
 
+@pytest.mark.parametrize("options, line", [
+    (["--timeout", "999"], "--timeout: timeout must be a number of seconds from 0.01 to 300, not 999"),
+    (["--memory", "1"], "--memory: memory must be an integer of MiB from 16 to 2048, not 1"),
+    (["--timeout", "x"], '--timeout takes a number, not "x"'),
+    (["--kwarg", "x"], '--kwarg takes NAME=VALUE, not "x"'),
+    (["--encode", "no"], '--encode: encode must be "strict" or "rich", not "no"'),
+    (["--arg", "1", "--no-entry"],
+     "--arg: args and kwargs are for the entry, and entry is null, not [1]"),
+    (["--output", "*"], "--output needs --output-dir, or --json"),
+])
+def test_wrong_options_are_named(options, line):
+    """The option, what it takes, and what it was: all in one line."""
+    done = run("def main(): pass", *options)
+    assert done.returncode == 2 and done.stderr == f"{PROGRAM}: {line}\n", done
+
+
 @pytest.mark.parametrize("script", ["", " \n\t\n", "x" * ((1 << 20) + 1)], ids=range(3))
 def test_wrong_scripts(script):
     """Blank or too large: refused as over HTTP."""

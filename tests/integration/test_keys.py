@@ -200,7 +200,7 @@ def test_rate(guarded, ring):
 def test_rate_for_an_hour(guarded, ring):
     key = bearer(ring.keys["hourly"])
     assert_in(ask(guarded, key))
-    wait = assert_limited(ask(guarded, key), "The API key's limit is 1 requests per hour")
+    wait = assert_limited(ask(guarded, key), "The API key's limit is 1 request per hour")
     assert 3500 < wait <= 3600
 
 
@@ -212,7 +212,7 @@ def test_requests_at_once(guarded, ring):
     thread = threading.Thread(target=lambda: first.append(ask(guarded, key, body=slow)))
     thread.start()
     assert eventually(lambda: guarded.get("/health").data["workers"]["busy"] == 1, 5)
-    error = "The API key's limit is 1 requests at once"
+    error = "The API key's limit is 1 request at once"
     assert assert_limited(ask(guarded, key), error) == 1
     thread.join()
     assert_in(first[0])
@@ -411,6 +411,42 @@ def test_a_lock_that_somebody_keeps(tmp_path):
             "for 10 seconds") in done.stderr
     assert ring.path.read_text() == text
     ring.revoke("ci")
+
+
+@pytest.mark.parametrize("words, line", [
+    ([], "key is for one of: add NAME, list, revoke NAME"),
+    (["remove"], 'key knows no "remove", but add NAME, list and revoke NAME'),
+    (["add"], "key add takes one NAME"), (["revoke"], "key revoke takes one NAME"),
+    (["revoke", "a", "b"], "key revoke takes one NAME"), (["list", "a"], "key list takes no NAME"),
+    (["list", "--rate", "5/s"], "--rate is for key add, not for key list"),
+    (["add", "a", "--rate", "5"],
+     '--rate takes a number from 1 to 1000000 and /s, /m or /h, not "5"'),
+    (["add", "a", "--max-timeout", "x"], '--max-timeout takes seconds from 0.01 to 3600, not "x"'),
+    (["add", "a", "--expires", "9"], "--expires takes a time such as 2027-01-31T12:00:00Z or "
+     '2027-01-31, or from now on 90d, 12h or 30m, not "9"'),
+    (["add", "a", "--expires", "2020-01-01"], "--expires: that time has passed"),
+    (["add", "a", "--burst", "9"], "--burst is for a key with a --rate"),
+    (["add", "/"], 'a name is 1 to 63 letters, digits, ".", "_" and "-", a letter or digit first, '
+     'not "/"'),
+], ids=str)
+def test_words_that_make_no_sense(tmp_path, words, line):
+    """Status 2 and what is right; without a file, too, which is not made."""
+    for file in ([], ["--key-file", tmp_path / "keys"]):
+        done = subprocess.run([BUILD / "vivarium", "key", *words, *file], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 2 and done.stdout == "", done
+        assert done.stderr == f"{BUILD / 'vivarium'}: {line}; see vivarium --help\n"
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_cannot_be_done(tmp_path):
+    """Status 1: the words are right, but not this time."""
+    ring = KeyFile(tmp_path / "keys")
+    ring.add("ci")
+    for words, reason in ((["add", "ci"], "a key named ci: File exists"),
+                          (["revoke", "no"], "no key has that name: ")):
+        done = ring.command(*words)
+        assert done.returncode == 1 and reason in done.stderr, done
 
 
 def test_no_key_at_all(make_service, tmp_path):
