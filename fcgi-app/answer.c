@@ -36,17 +36,26 @@ static void put_text(struct json_out *out, const char *key, struct answer_text t
  * Words of an execution as one line. The harness makes one of them, but it may not be the harness
  * that speaks.
  */
+static size_t flatten(char *line, size_t size, struct answer_text text)
+{
+	const unsigned char *at = (const unsigned char *)text.data, *end = at + text.length;
+	size_t used = 0;
+
+	for (; at < end && used < size; at++, used++) {
+		line[used] = *at < 0x20 || *at == 0x7f ? ' ' : (char)*at;
+		if (end - at > 1 && at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) {
+			line[used] = ' '; /* U+0080 to U+009F */
+			at++;
+		}
+	}
+	return used;
+}
+
 static void put_line(struct json_out *out, struct answer_text text)
 {
 	char line[ERROR_TEXT_MAX_BYTES];
-	size_t i;
 
-	if (text.length > sizeof(line))
-		text.length = sizeof(line);
-	for (i = 0; i < text.length; i++)
-		line[i] = (unsigned char)text.data[i] < 0x20 || text.data[i] == 0x7f ? ' '
-										     : text.data[i];
-	json_out_string(out, line, text.length);
+	json_out_string(out, line, flatten(line, sizeof(line), text));
 }
 
 static void put_line_member(struct json_out *out, const char *key, struct answer_text text)
@@ -318,7 +327,8 @@ static void put_visualizations(struct json_out *out, const struct answer_run *ru
 	json_out_end(out, ']');
 }
 
-void answer_after_value(const struct verdict *verdict, char *text, size_t size)
+/* The warning that a process came to another end than its own after its value, or "". */
+static void name_after_value(const struct verdict *verdict, char *text, size_t size)
 {
 	char name[32];
 
@@ -344,27 +354,52 @@ void answer_after_value(const struct verdict *verdict, char *text, size_t size)
 			verdict->exit_code);
 }
 
+/* Those that are not words of the execution, by their number among themselves; "": no more. */
+static void own_warning(
+	const struct answer_run *run, size_t index, char text[ANSWER_WARNING_BYTES])
+{
+	name_after_value(&run->verdict, text, ANSWER_WARNING_BYTES);
+	if (*text && index == 0)
+		return;
+	if (run->live_is_cut && index == (*text ? 1 : 0))
+		snprintf(text, ANSWER_WARNING_BYTES,
+			"live output was not read in time, and is not complete");
+	else
+		*text = '\0';
+}
+
+bool answer_warning(const struct answer_run *run, size_t index, char text[ANSWER_WARNING_BYTES])
+{
+	static const char unknown[] = "unknown field: ";
+	size_t unknown_fields = run->request->unknown_fields, length = 0;
+	struct answer_text warning;
+
+	if (index < unknown_fields) {
+		length = strlen(unknown);
+		memcpy(text, unknown, length);
+		warning = literal(run->request->unknown_field[index]);
+	} else if (index - unknown_fields < run->warning_count) {
+		warning = run->warnings[index - unknown_fields];
+	} else {
+		own_warning(run, index - unknown_fields - run->warning_count, text);
+		return *text;
+	}
+	length += flatten(text + length, ANSWER_WARNING_BYTES - 1 - length, warning);
+	text[length] = '\0';
+	return true;
+}
+
 static void put_warnings(struct json_out *out, const struct answer_run *run)
 {
-	const struct request *request = run->request;
-	char text[CLIP_BYTES + 32], after_value[ANSWER_AFTER_VALUE_BYTES];
+	char text[ANSWER_WARNING_BYTES];
 	size_t i;
 
-	answer_after_value(&run->verdict, after_value, sizeof(after_value));
-	if (!request->unknown_fields && !*after_value && !run->warning_count && !run->live_is_cut)
+	if (!answer_warning(run, 0, text))
 		return;
 	json_out_key(out, "warnings");
 	json_out_begin(out, '[');
-	for (i = 0; i < request->unknown_fields; i++) {
-		snprintf(text, sizeof(text), "unknown field: %s", request->unknown_field[i]);
+	for (i = 0; answer_warning(run, i, text); i++)
 		json_out_text(out, text);
-	}
-	for (i = 0; i < run->warning_count; i++)
-		put_line(out, run->warnings[i]);
-	if (*after_value)
-		json_out_text(out, after_value);
-	if (run->live_is_cut)
-		json_out_text(out, "live output was not read in time, and is not complete");
 	json_out_end(out, ']');
 }
 

@@ -8,7 +8,7 @@
 #include "sandbox/job.h"
 
 enum {
-	ANSWER_AFTER_VALUE_BYTES = 128,
+	ANSWER_WARNING_BYTES = WARNING_MAX_BYTES + 32, /* with a NUL */
 };
 
 /* What a worker sent about one execution; texts point into the frames' reader or a copy. */
@@ -55,10 +55,10 @@ int answer_refusal(enum refusal kind, const char *error, const struct request_re
 struct answer_text answer_error_line(const struct answer_run *run, char *text, size_t size);
 
 /*
- * The warning that a process came to another end than its own after its value; "" where there is
- * nothing to warn of. text has ANSWER_AFTER_VALUE_BYTES, which is enough.
+ * The warning of that number, from 0, as one line in text. Returns whether there is one: those of
+ * the request first, then the execution's, then the service's own.
  */
-void answer_after_value(const struct verdict *verdict, char *text, size_t size);
+bool answer_warning(const struct answer_run *run, size_t index, char text[ANSWER_WARNING_BYTES]);
 
 /* The Server-Timing line's value for a verdict. */
 void answer_server_timing(const struct answer_run *run, char *text, size_t size);

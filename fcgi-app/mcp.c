@@ -226,6 +226,32 @@ static void run(struct call *call)
 		mcp_calls_leave(calls, &running);
 }
 
+/* Whether a call names the tool and has arguments that are an object, or none; else it was
+ * answered. */
+static bool check_call(struct call *call)
+{
+	const struct mcp_name *name = &call->message.name;
+	const struct mcp_span *arguments = &call->message.arguments;
+	char error[MCP_NAME_MAX_BYTES + 64];
+
+	if (!name->is_there) {
+		fail(call, MCP_INVALID_PARAMS,
+			name->is_wrong ? "params.name must be a string" : "params.name is missing");
+		return false;
+	}
+	if (strcmp(name->text, MCP_TOOL_NAME) != 0) {
+		snprintf(error, sizeof(error), "unknown tool: \"%s\"; there is \"%s\"", name->text,
+			MCP_TOOL_NAME);
+		fail(call, MCP_INVALID_PARAMS, error);
+		return false;
+	}
+	if (arguments->text && *arguments->text != '{') {
+		fail(call, MCP_INVALID_PARAMS, "params.arguments must be an object");
+		return false;
+	}
+	return true;
+}
+
 static void handle_call(struct call *call)
 {
 	struct exchange *exchange = call->exchange;
@@ -234,14 +260,10 @@ static void handle_call(struct call *call)
 	const struct mcp_span *arguments = &call->message.arguments;
 	const struct request_rules rules = admission_rules(exchange);
 	struct request_refusal refusal;
-	char error[MCP_NAME_MAX_BYTES + 32];
 	int r;
 
-	if (strcmp(call->message.name.text, MCP_TOOL_NAME) != 0) {
-		snprintf(error, sizeof(error), "unknown tool: %s", call->message.name.text);
-		fail(call, MCP_INVALID_PARAMS, error);
+	if (!check_call(call))
 		return;
-	}
 	exchange->record.executes = true;
 	exchange->form = &form;
 	r = request_parse_call(arguments->text ? arguments->text : "{}",

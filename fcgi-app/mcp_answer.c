@@ -242,6 +242,24 @@ static void put_file_names(struct json_out *out, const struct answer_run *run)
 	buffer_free(&names);
 }
 
+static void put_warnings(struct json_out *out, const struct answer_run *run)
+{
+	struct buffer lines = {0};
+	char text[ANSWER_WARNING_BYTES];
+	size_t i;
+	int r = 0;
+
+	for (i = 0; !r && answer_warning(run, i, text); i++) {
+		r = buffer_append(&lines, "\n", 1);
+		if (!r)
+			r = buffer_append(&lines, text, strlen(text));
+	}
+	if (r && !out->error)
+		out->error = r;
+	put_headed(out, "warnings:", &(struct answer_text){lines.data, lines.length});
+	buffer_free(&lines);
+}
+
 static void put_images(struct json_out *out, const struct answer_run *run)
 {
 	size_t i;
@@ -285,6 +303,7 @@ int mcp_answer_run(const struct mcp_reply *reply, const struct answer_run *run)
 	put_headed(&out, "stdout:\n", &run->output);
 	put_headed(&out, "stderr:\n", &run->error);
 	put_file_names(&out, run);
+	put_warnings(&out, run);
 	put_images(&out, run);
 	json_out_end(&out, ']');
 	without_figures.figure_count = 0;

@@ -1,5 +1,6 @@
 #include "fcgi-app/mcp_message.h"
 
+#include "fcgi-app/json_fault.h"
 #include "fcgi-app/json_in.h"
 #include "fcgi-app/request.h"
 #include "sandbox/json_walk.h"
@@ -34,7 +35,8 @@ static void take_name(
 {
 	struct buffer text = {.cap = MCP_NAME_MAX_BYTES};
 
-	*name = (struct mcp_name){.is_there = type == JSON_SCAN_STRING};
+	*name = (struct mcp_name){
+		.is_there = type == JSON_SCAN_STRING, .is_wrong = type != JSON_SCAN_STRING};
 	if (name->is_there && (length - 2) / JSON_IN_ESCAPE_MAX_BYTES <= MCP_NAME_MAX_BYTES &&
 		json_in_string(json, length, &text) == 0 && text.length &&
 		!memchr(text.data, '\0', text.length))
@@ -68,7 +70,7 @@ static bool take_param(void *context, const struct json_walk_item *item)
 		take_name(&message->name, item->value, item->value_length, item->type);
 	else if (has_name(item, "protocolVersion"))
 		take_name(&message->offered_version, item->value, item->value_length, item->type);
-	else if (has_name(item, "arguments") && item->type == JSON_SCAN_OBJECT)
+	else if (has_name(item, "arguments") && item->type != JSON_SCAN_NULL)
 		message->arguments = (struct mcp_span){item->value, item->value_length};
 	else if (has_name(item, "requestId"))
 		message->cancelled = (struct mcp_span){item->value, item->value_length};
@@ -158,16 +160,17 @@ int mcp_message_read(const char *body, size_t length, uint64_t hash_seed,
 		.hash_seed = hash_seed};
 	struct reading reading = {.message = message};
 	struct json_scan_result result;
+	struct json_fault fault;
 	int r;
 
 	*message = (struct mcp_message){0};
 	*error = (struct mcp_error){0};
 	r = json_scan(body, length, &options, take_member, &reading, &result);
 	if (r == -EINVAL) {
+		json_fault_describe(body, length, &result, &fault);
 		error->code = MCP_PARSE_ERROR;
-		snprintf(error->text, sizeof(error->text),
-			"body is not strict JSON: %s at line %zu, column %zu",
-			json_scan_error_text(result.error), result.line, result.column);
+		snprintf(error->text, sizeof(error->text), "body is not strict JSON: %s",
+			fault.text);
 	}
 	if (r < 0)
 		return r;

@@ -42,6 +42,7 @@ struct mcp_span {
 /* A decoded string of up to MCP_NAME_MAX_BYTES; "" for one that is longer or has a NUL in it. */
 struct mcp_name {
 	bool is_there; /* as a string */
+	bool is_wrong; /* it is there, and no string */
 	char text[MCP_NAME_MAX_BYTES + 1];
 };
 
@@ -58,7 +59,7 @@ struct mcp_message {
 	struct mcp_span params; /* an object */
 	/* members of params that the protocol's methods have */
 	struct mcp_name name; /* of tools/call */
-	struct mcp_span arguments; /* likewise, an object */
+	struct mcp_span arguments; /* likewise, of any type but null */
 	struct mcp_name offered_version; /* of initialize: protocolVersion */
 	struct mcp_span cancelled; /* of notifications/cancelled: requestId */
 	/* members of params._meta, from revision 2026-07-28 on in every request */

@@ -45,14 +45,11 @@ static void print_note(const char *text, size_t length)
 
 static void print_warnings(const struct answer_run *run)
 {
-	char after_value[ANSWER_AFTER_VALUE_BYTES];
+	char text[ANSWER_WARNING_BYTES];
 	size_t i;
 
-	for (i = 0; i < run->warning_count; i++)
-		print_note(run->warnings[i].data, run->warnings[i].length);
-	answer_after_value(&run->verdict, after_value, sizeof(after_value));
-	if (*after_value)
-		print_note(after_value, strlen(after_value));
+	for (i = 0; answer_warning(run, i, text); i++)
+		print_note(text, strlen(text));
 }
 
 /* What was printed while the script ran; bytes of each stream. */

@@ -24,6 +24,7 @@ static void check_name(const struct mcp_name *name)
 {
 	CHECK(memchr(name->text, '\0', sizeof(name->text)));
 	CHECK(name->is_there || !*name->text);
+	CHECK(!name->is_there || !name->is_wrong);
 }
 
 static void check_message(const struct mcp_message *message, const uint8_t *data, size_t size)
@@ -34,7 +35,7 @@ static void check_message(const struct mcp_message *message, const uint8_t *data
 	check_span(&message->cancelled, data, size);
 	CHECK(message->id.length <= MCP_ID_MAX_BYTES);
 	CHECK(!message->params.text || *message->params.text == '{');
-	CHECK(!message->arguments.text || *message->arguments.text == '{');
+	CHECK(!message->arguments.text || *message->arguments.text != 'n');
 	check_name(&message->method);
 	check_name(&message->name);
 	check_name(&message->offered_version);

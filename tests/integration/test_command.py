@@ -170,6 +170,17 @@ def test_wrong_options(options, words):
     assert words in done.stderr
 
 
+def test_warnings_are_printed(tmp_path):
+    """All of them, and none of a script's can move the cursor."""
+    done = run("import os, threading, time\ndef main():\n    os.mkfifo('\xe9\\033[2J\\x9b')\n"
+               "    threading.Thread(target=time.sleep, args=(30,)).start()", "--output", "*",
+               "--output-dir", tmp_path)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 0 and len(lines) == 2, done
+    assert lines[0] == "vivarium: file \xe9 [2J  left out: not a regular file"
+    assert lines[1].startswith("vivarium: threads or atexit handlers were still running")
+
+
 @pytest.mark.parametrize("options, line", [
     (["--timeout", "999"], "--timeout: timeout must be a number of seconds from 0.01 to 300, not 999"),
     (["--memory", "1"], "--memory: memory must be an integer of MiB from 16 to 2048, not 1"),

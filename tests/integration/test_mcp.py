@@ -174,7 +174,8 @@ def test_what_goes_in_and_out(service):
         "outputs": ["*.txt"], "timeot": 1})
     structured = outcome["structuredContent"]
     assert base64.b64decode(structured["files"][0]["content_base64"]) == b"read, typed"
-    assert texts(outcome) == ["11", "files, in structuredContent:\nout.txt"]
+    assert texts(outcome) == ["11", "files, in structuredContent:\nout.txt",
+                              "warnings:\nunknown field: timeot"]
     assert structured["warnings"] == ["unknown field: timeot"]
 
 
@@ -373,11 +374,44 @@ def test_wrong_requests(service, method, params, code):
     error(ask(service, method, params), code)
 
 
-def test_arguments_that_are_no_object(service):
-    """As if there were none."""
-    for arguments in ([], "x", None, 5):
-        outcome = result(ask(service, "tools/call", {"name": "run_python", "arguments": arguments}))
+@pytest.mark.parametrize("params, words", [
+    ({}, "params.name is missing"), (None, "params.name is missing"),
+    ({"arguments": {"script": "1"}}, "params.name is missing"),
+    ({"name": 5}, "params.name must be a string"), ({"name": None}, "params.name must be a string"),
+    ({"name": "python"}, 'unknown tool: "python"; there is "run_python"'),
+    ({"name": ""}, 'unknown tool: ""; there is "run_python"'),
+    *(({"name": "run_python", "arguments": arguments}, "params.arguments must be an object")
+      for arguments in ([], "x", 5, True, [{"script": "1"}])),
+])
+def test_what_is_wrong_with_a_call(service, params, words):
+    """The member is named, and what it has to be."""
+    assert error(ask(service, "tools/call", params), -32602) == words
+
+
+def test_arguments_that_are_not_there(service):
+    """null is as if they were not: the script is what is missing."""
+    for params in ({"name": "run_python"}, {"name": "run_python", "arguments": None}):
+        outcome = result(ask(service, "tools/call", params))
         assert texts(outcome) == ["script must be a non-empty string"]
+        assert outcome["structuredContent"]["cause"]["got"] == "nothing"
+
+
+def test_what_is_no_json_is_shown(service):
+    """And where it is."""
+    answer = post(service, b'{"jsonrpc": "2.0", "id": NaN}')
+    assert answer.data["error"] == {"code": -32700, "message": "body is not strict JSON: not JSON (NaN) "
+                                    "at line 1, column 26"}
+
+
+def test_warnings_are_told_to_the_model(service):
+    """After all that was printed, in the order that they have in structuredContent."""
+    outcome = call(service, {"script": "import os\nos.mkfifo('pipe')\nprint('x')\n1", "outputs": ["*"],
+                             "timeot": 5})
+    assert outcome["structuredContent"]["warnings"] == [
+        "unknown field: timeot", "file pipe left out: not a regular file"]
+    assert texts(outcome) == ["1", "stdout:\nx\n", "warnings:\nunknown field: timeot\n"
+                              "file pipe left out: not a regular file"]
+    assert len(texts(call(service, {"script": "1"}))) == 1
 
 
 @pytest.mark.parametrize("method, code, status", [

@@ -279,13 +279,37 @@ static void test_ends_after_the_value(void **state)
 			"the script was ended after the value was there: memory limit exceeded (64 MiB)"},
 		{{.kind = VERDICT_EXIT, .after_value = VERDICT_SIGNAL, .signal = SIGSEGV}, NULL},
 	};
-	char text[ANSWER_AFTER_VALUE_BYTES];
+	char text[ANSWER_WARNING_BYTES];
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		answer_after_value(&rows[i].verdict, text, sizeof(text));
+		struct answer_run run = make_run(rows[i].verdict);
+
+		assert_int_equal(answer_warning(&run, 0, text), rows[i].words != NULL);
 		assert_string_equal(text, rows[i].words ? rows[i].words : "");
+		run.live_is_cut = true;
+		assert_true(answer_warning(&run, rows[i].words ? 1 : 0, text));
+		assert_string_equal(text, "live output was not read in time, and is not complete");
+		assert_false(answer_warning(&run, rows[i].words ? 2 : 1, text));
 	}
+}
+
+/* Whatever an execution says is one line, without what steers a terminal, and not over its room. */
+static void test_words_of_a_warning(void **state)
+{
+	struct answer_run run = make_run((struct verdict){.kind = VERDICT_OK});
+	char text[ANSWER_WARNING_BYTES], longer[2 * ANSWER_WARNING_BYTES];
+
+	(void)state;
+	memset(longer, 'x', sizeof(longer));
+	run.warnings[0] = (struct answer_text)SAY("a\x1b[2J\n\x7f\xc2\x9b\xc3\x9b\0z");
+	run.warnings[1] = (struct answer_text){longer, sizeof(longer)};
+	run.warning_count = 2;
+	assert_true(answer_warning(&run, 0, text));
+	assert_string_equal(text, "a [2J   \xc3\x9b z");
+	assert_true(answer_warning(&run, 1, text));
+	assert_int_equal(strlen(text), sizeof(text) - 1);
+	assert_false(answer_warning(&run, 2, text));
 }
 
 static void test_live_output_that_was_cut(void **state)
@@ -455,6 +479,7 @@ int main(void)
 		cmocka_unit_test(test_internal),
 		cmocka_unit_test(test_truncated_and_warnings),
 		cmocka_unit_test(test_ends_after_the_value),
+		cmocka_unit_test(test_words_of_a_warning),
 		cmocka_unit_test(test_live_output_that_was_cut),
 		cmocka_unit_test(test_hostile_texts),
 		cmocka_unit_test(test_longest_texts),

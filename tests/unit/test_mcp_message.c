@@ -125,9 +125,16 @@ static void test_names(void **state)
 			     "\"protocolVersion\":\"\"}}"),
 		0);
 	assert_false(message.name.is_there);
-	assert_null(message.arguments.text);
+	assert_true(message.name.is_wrong);
+	expect_span(&message.arguments, "[]");
 	assert_false(message.version.is_there);
+	assert_false(message.version.is_wrong);
 	assert_true(message.offered_version.is_there);
+	assert_int_equal(read_message("{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"params\":{"
+				      "\"arguments\":null}}"),
+		0);
+	assert_null(message.arguments.text);
+	assert_false(message.name.is_there || message.name.is_wrong);
 }
 
 static void test_strings_that_are_equal(void **state)
