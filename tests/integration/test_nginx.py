@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+import described
 from edge import (BODY_LIMIT, CHUNKED, HOST, Answer, Nginx, ask, check_error, hang_up, post, request,
                    say_garbage, say_nothing, talk)
 
@@ -90,13 +91,32 @@ def test_id_sent_before_a_long_header_is_kept(service):
         (b"/execute?a=b", "POST, OPTIONS"),
         (b"http://vivarium.test/execute", "POST, OPTIONS"),
         (b"/health", "GET, HEAD, OPTIONS"),
-        (b"/executes", "GET, HEAD, OPTIONS"),
+        (b"//health", "GET, HEAD, OPTIONS"),
+        (b"/?a=b", "GET, HEAD, OPTIONS"),
+        (b"/openapi.json", "GET, HEAD, OPTIONS"),
+        (b"/metrics", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_trace_and_connect_are_405_with_allow(service, method, target, allow):
     answer = ask(service, request(method + b" " + target))
     check_error(answer, 405, "method_not_allowed")
     assert answer.one("allow") == allow
+
+
+@pytest.mark.parametrize("method", [b"TRACE", b"CONNECT"])
+@pytest.mark.parametrize("target", [b"/executes", b"/execute/x", b"/nothing?/execute", b"/openapixjson"])
+def test_trace_and_connect_elsewhere_are_404(service, method, target):
+    """As with every other method, a path that is not there is not found."""
+    answer = ask(service, request(method + b" " + target))
+    check_error(answer, 404, "not_found")
+    assert not answer.all("allow")
+
+
+def test_every_path_is_known_to_nginx(service):
+    """The dispatcher's routes and the list of paths in nginx's configuration are the same."""
+    for path in described.of_the_tree().document["paths"]:
+        answer = ask(service, request(b"TRACE " + path.encode()))
+        check_error(answer, 405, "method_not_allowed")
 
 
 def test_refused_method_with_a_body_over_the_limit_is_still_405(service):
