@@ -4,6 +4,7 @@
 
 #include "runner/python.h"
 
+#include "runner/immortal.h"
 #include "runner/python_module.h"
 
 #include <limits.h>
@@ -199,10 +200,14 @@ int python_settle(struct err *err)
 {
 	PyObject *done = PyObject_CallMethod(harness_module, "settle", NULL);
 	void *volatile block;
+	int r;
 
 	if (!done)
 		return exception(err, EIO, "settle");
 	Py_DECREF(done);
+	r = immortal_make_all(err);
+	if (r < 0)
+		return r;
 	fill_holes();
 	python_module_reserve_memory();
 	malloc_trim(0);

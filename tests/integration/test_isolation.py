@@ -118,6 +118,18 @@ LITTER = {
 }
 
 
+def test_references_to_the_warm_interpreter_are_not_counted(service):
+    """Where Python can do so: a script copies no page by using what is there already."""
+    data = service.execute(
+        "import json, sys, weakref\nclass Own: pass\ndef main():\n    own = Own()\n"
+        "    gone = weakref.ref(own)\n    del own\n"
+        "    counts = [sys.getrefcount(x) for x in (json, json.dumps, json.dumps.__code__)]\n"
+        "    return [sys.version_info[:2], counts, gone() is None, sys.getrefcount(Own)]").data
+    version, counts, is_gone, own_count = data["result"]
+    assert [count >= 1 << 31 for count in counts] == [[3, 12] <= version <= [3, 13]] * 3
+    assert is_gone and own_count < 100  # what is a script's own comes and goes as ever
+
+
 @pytest.fixture(scope="module")
 def one_cell():
     """A service with a single cell, so that every run is the next one of the same cell."""
