@@ -44,8 +44,8 @@ LDFLAGS += $(MODE_FLAGS_$(MODE)) $(LINK_HARDENING) -pthread
 # The interpreter inherits what the template maps: no sanitizer goes into it.
 TEMPLATE_CFLAGS = -std=c17 $(WARNINGS) -O2 -g $(HARDENING) -pthread
 
-FCGI_CFLAGS = $(shell $(PKG_CONFIG) --cflags fcgi json-c nettle)
-FCGI_LIBS = $(shell $(PKG_CONFIG) --libs fcgi json-c nettle) -lm
+FCGI_CFLAGS = $(shell $(PKG_CONFIG) --cflags fcgi json-c nettle zlib)
+FCGI_LIBS = $(shell $(PKG_CONFIG) --libs fcgi json-c nettle zlib) -lm
 SECCOMP_LIBS = $(shell $(PKG_CONFIG) --libs libseccomp)
 PYTHON_CFLAGS = $(shell $(PKG_CONFIG) --cflags python3-embed)
 PYTHON_LIBS = $(shell $(PKG_CONFIG) --libs python3-embed)

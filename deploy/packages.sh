@@ -14,7 +14,7 @@ groups="build run test bench fuzz analyse debian libraries"
 
 # libc6-dev is named because gcc only recommends it.
 build="gcc libc6-dev make pkg-config libfcgi-dev libjson-c-dev libseccomp-dev nettle-dev
-	libpython3-dev python3-dev"
+	zlib1g-dev libpython3-dev python3-dev"
 
 run="nginx python3 python3-numpy python3-pandas python3-scipy python3-matplotlib tzdata
 	ca-certificates openssl util-linux"

@@ -59,6 +59,25 @@ static bool names(const char *element, size_t length, const char *type)
 	return length == strlen(type) && strncasecmp(element, type, length) == 0;
 }
 
+bool accept_takes_gzip(const char *accept_encoding)
+{
+	int gzip = -1, others = 0, weight;
+	size_t length;
+
+	while (*(accept_encoding = skip_blanks(accept_encoding))) {
+		length = strcspn(accept_encoding, ",; \t");
+		weight = weight_of(accept_encoding + length);
+		if (names(accept_encoding, length, "gzip") ||
+			names(accept_encoding, length, "x-gzip"))
+			gzip = weight > gzip ? weight : gzip;
+		else if (names(accept_encoding, length, "*"))
+			others = weight;
+		accept_encoding += span_to(accept_encoding, ",");
+		accept_encoding += *accept_encoding == ',';
+	}
+	return gzip < 0 ? others > 0 : gzip > 0;
+}
+
 bool accept_wants_events(const char *accept)
 {
 	int events = 0, json = 0, weight;

@@ -1,5 +1,8 @@
 #include "fcgi-app/exchange.h"
 
+#include "fcgi-app/accept.h"
+#include "fcgi-app/gzip.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,23 +61,12 @@ static void respond_in_stream(struct exchange *exchange, int status)
 			"the end of its stream was not taken: %s", strerror(-r));
 }
 
-void exchange_respond_as(struct exchange *exchange, int status, const char *content_type,
-	const char *extra_headers)
+/* The status line and all headers. content: those that tell what the body is, ended by CR LF. */
+static void write_head(
+	struct exchange *exchange, int status, const char *content, const char *extra_headers)
 {
-	const struct buffer *answer = &exchange->answer;
-	char header[1024], content[128] = "";
-	int n;
-
-	if (exchange->stream.is_open) {
-		respond_in_stream(exchange, status);
-		return;
-	}
-	if (status == 202) /* all there is to say */
-		snprintf(content, sizeof(content), "Content-Length: 0\r\n");
-	else if (status != 204) /* which has no content, and no length of it either (RFC 9110, 8.6) */
-		snprintf(content, sizeof(content), "Content-Type: %s\r\nContent-Length: %zu\r\n",
-			content_type, answer->length);
-	n = snprintf(header, sizeof(header),
+	char header[1024];
+	int n = snprintf(header, sizeof(header),
 		"Status: %d %s\r\n"
 		"%s"
 		"X-Request-Id: %s\r\n"
@@ -82,10 +74,73 @@ void exchange_respond_as(struct exchange *exchange, int status, const char *cont
 		"X-Content-Type-Options: nosniff\r\n"
 		"%s\r\n",
 		status, http_reason(status), content, exchange->request_id, extra_headers);
+
 	exchange->record.status = status;
-	exchange->record.answer_bytes = answer->length;
+	exchange->record.answer_bytes = exchange->answer.length;
 	fcgi_write(exchange->fcgi, header, (size_t)n);
+}
+
+static void write_plain(struct exchange *exchange, int status, const char *content_type,
+	const char *vary, const char *extra_headers)
+{
+	const struct buffer *answer = &exchange->answer;
+	char content[256] = "";
+
+	if (status == 202) /* all there is to say */
+		snprintf(content, sizeof(content), "Content-Length: 0\r\n");
+	else if (status !=
+		 204) /* which has no content, and no length of it either (RFC 9110, 8.6) */
+		snprintf(content, sizeof(content), "Content-Type: %s\r\nContent-Length: %zu\r\n%s",
+			content_type, answer->length, vary);
+	write_head(exchange, status, content, extra_headers);
 	fcgi_write(exchange->fcgi, answer->data, answer->length);
+}
+
+static void write_packed_part(void *fcgi, const char *data, size_t length)
+{
+	fcgi_write(fcgi, data, length);
+}
+
+/* Returns whether it was packed: there may be no memory for that. How long it is shows at its end.
+ */
+static bool write_packed(struct exchange *exchange, int status, const char *content_type,
+	const char *vary, const char *extra_headers)
+{
+	struct holdings *holdings = &exchange->dispatcher->holdings;
+	struct gzip *gzip;
+	char content[256];
+
+	if (!holdings_take(holdings, GZIP_MEMORY_BYTES))
+		return false;
+	gzip = gzip_new();
+	if (gzip) {
+		snprintf(content, sizeof(content),
+			"Content-Type: %s\r\nContent-Encoding: gzip\r\n%s", content_type, vary);
+		write_head(exchange, status, content, extra_headers);
+		gzip_pack(gzip, exchange->answer.data, exchange->answer.length, write_packed_part,
+			exchange->fcgi);
+		gzip_free(gzip);
+	}
+	holdings_give(holdings, GZIP_MEMORY_BYTES);
+	return gzip;
+}
+
+void exchange_respond_as(
+	struct exchange *exchange, int status, const char *content_type, const char *extra_headers)
+{
+	bool may_be_packed =
+		exchange->answer.length >= EXCHANGE_PACKED_BYTES && !http_status_is_packed(status);
+	const char *vary = may_be_packed ? "Vary: Accept-Encoding\r\n" : "";
+
+	if (exchange->stream.is_open) {
+		respond_in_stream(exchange, status);
+		return;
+	}
+	if (may_be_packed &&
+		accept_takes_gzip(fcgi_parameter(exchange->fcgi, "HTTP_ACCEPT_ENCODING")) &&
+		write_packed(exchange, status, content_type, vary, extra_headers))
+		return;
+	write_plain(exchange, status, content_type, vary, extra_headers);
 }
 
 void exchange_respond(struct exchange *exchange, int status, const char *extra_headers)

@@ -21,6 +21,7 @@
 
 enum {
 	EXCHANGE_KEEP_BYTES = 256 * 1024, /* memory that a buffer keeps between requests */
+	EXCHANGE_PACKED_BYTES = 4096, /* answers as large are packed; gzip_min_length of nginx */
 };
 
 /* Shared by all threads. */
@@ -78,7 +79,8 @@ void exchange_forget(struct exchange *exchange);
  * Sends exchange->answer with the headers that every answer has. extra_headers: further lines, each
  * ended by CR LF, or "". Where a stream is open it becomes its last event, without any headers; the
  * request is then forgotten and out of the ledger, because its reader may be slow: what is left
- * counts in dispatcher->ends.
+ * counts in dispatcher->ends. A large answer of a status that nginx packs none of is packed here,
+ * for clients that take gzip and while the ledger has room for what that takes.
  */
 void exchange_respond(struct exchange *exchange, int status, const char *extra_headers);
 

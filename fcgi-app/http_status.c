@@ -63,6 +63,11 @@ int http_status_at(size_t index)
 	return reasons[index].status;
 }
 
+bool http_status_is_packed(int status)
+{
+	return status == 200 || status == 403 || status == 404;
+}
+
 const char *http_reason(int status)
 {
 	size_t i = http_status_index(status);

@@ -2,6 +2,7 @@
 #ifndef VIVARIUM_HTTP_STATUS_H
 #define VIVARIUM_HTTP_STATUS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Kinds of answers that are given without a run. */
@@ -56,6 +57,10 @@ int verdict_status(unsigned kind);
 /* The place of a status among HTTP_REASONS, HTTP_STATUSES if it is none of them; and back. */
 size_t http_status_index(int status);
 int http_status_at(size_t index);
+
+/* Whether nginx's gzip filter, to which all other statuses are nothing, packs answers of this one.
+ */
+bool http_status_is_packed(int status);
 
 /* "Not Found" for 404; "Error" for a status that this service does not use. */
 const char *http_reason(int status);

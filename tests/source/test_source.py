@@ -15,7 +15,8 @@ MAY_INCLUDE = {"sandbox": {"sandbox"}, "runner": {"runner", "sandbox"},
 BEHIND = {"fcgiapp.h": "fcgi-app/fcgi.c", "json-c/json.h": "fcgi-app/json_in.c",
           "json-c/json_pointer.h": "fcgi-app/json_in.c", "seccomp.h": "sandbox/seccomp.c",
           "Python.h": "runner/",
-          "nettle/sha2.h": "fcgi-app/key_digest.c", "nettle/memops.h": "fcgi-app/key_digest.c"}
+          "nettle/sha2.h": "fcgi-app/key_digest.c", "nettle/memops.h": "fcgi-app/key_digest.c",
+          "zlib.h": "fcgi-app/gzip.c"}
 INCLUDE = re.compile(r'^#include ([<"])([^>"]+)[>"]', re.M)
 
 
@@ -38,7 +39,7 @@ def compile_only(compiler, path, *more):
     multiarch = subprocess.check_output(["gcc", "-print-multiarch"], text=True).strip()
     flags = subprocess.check_output(
         ["env", f"PKG_CONFIG_LIBDIR=/usr/lib/{multiarch}/pkgconfig:/usr/share/pkgconfig",
-         "pkg-config", "--cflags", "fcgi", "json-c", "nettle", "python3-embed"], text=True).split()
+         "pkg-config", "--cflags", "fcgi", "json-c", "nettle", "zlib", "python3-embed"], text=True).split()
     return subprocess.run(
         [compiler, "-std=c17", "-D_GNU_SOURCE", f'-DVIVARIUM_MULTIARCH="{multiarch}"', f"-I{TOP}",
          *flags, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *more, str(path)],

@@ -84,8 +84,29 @@ static void test_anything(void **state)
 				text[unit_random(&seed) % length] =
 					"\",;q=\\0. \t\xff"[unit_random(&seed) % 11];
 			accept_wants_events(text);
+			accept_takes_gzip(text);
 			free(text);
 		}
+	}
+}
+
+static void test_gzip(void **state)
+{
+	static const char *const takers[] = {"gzip", "GZip", "x-gzip", "gzip, deflate, br, zstd",
+		"br;q=1.0, gzip;q=0.001", "deflate ,gzip", "*", "br, *;q=0.5", "gzip;q=1, *;q=0",
+		"identity, gzip ; q=0.5", "gzip;q=nonsense", "gzip;q=0, x-gzip", ",,gzip,"};
+	static const char *const others[] = {"", "identity", "br", "gzip;q=0", "gzip;q=0.000",
+		"gzip; q=0, *", "*;q=0", "identity, *;q=0.0", "gzipped", "x-gzip2", "deflate;gzip",
+		"br;x=\"gzip\"", "\"gzip\"", "gzip;Q=0", ";gzip"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(takers); i++) {
+		if (!accept_takes_gzip(takers[i]))
+			fail_msg("no gzip for %s", takers[i]);
+	}
+	for (size_t i = 0; i < COUNT(others); i++) {
+		if (accept_takes_gzip(others[i]))
+			fail_msg("gzip for %s", others[i]);
 	}
 }
 
@@ -94,6 +115,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_gzip),
 		cmocka_unit_test(test_anything),
 	};
 
