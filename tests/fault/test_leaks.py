@@ -8,8 +8,8 @@ import statistics
 
 import pytest
 
-from measures import assert_same, measure, settle
-from supervision import TRIVIAL, Footprint, all_processes, eventually
+from measures import assert_same, measure, private_kib, roles, settle
+from supervision import TRIVIAL, Footprint, all_processes, eventually, standing_cells
 
 MIXED = [
     (TRIVIAL, 200),
@@ -98,6 +98,68 @@ def test_rough_requests_in_parallel(instance):
     wrong = [answer for answer in answers if answer and answer.status not in (400, 408)]
     assert not wrong, wrong[:3]
     assert_same(instance, before, 2048)
+
+
+MCP = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+RUN_PYTHON = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+    "name": "run_python", "arguments": {"script": "def main():\n    return 'x' * 500"}}}).encode()
+KINDS = {
+    "a value": (200, lambda service: service.execute("def main():\n    return {'a': [1, 'x' * 2000]}")),
+    "an error": (400, lambda service: service.execute("def main():\n    raise ValueError('bad' * 99)")),
+    "a refused call": (400, lambda service: service.execute(
+        "import socket\ndef main():\n    socket.socket()")),
+    "JSON that is none": (400, lambda service: service.post(b'{"script": "x", "script": 1}')),
+    "a field that is none": (400, lambda service: service.execute(TRIVIAL, args={"a": 1}, nothing=3)),
+    "all fields": (200, lambda service: service.execute(
+        "import sys\ndef main(a, *, b):\n    open('out.txt', 'w').write('y' * 2000)\n"
+        "    print(open('a.txt').read(), file=sys.stderr)\n    return sys.stdin.read()",
+        args=[[1, {"x": "y"}]], kwargs={"b": {"c": [1] * 50}}, argv=["a", "b"], env={"A": "B"},
+        stdin="z" * 3000, files=[{"path": "a.txt", "content": "t" * 1000}], outputs=["out.txt", "none.txt"])),
+    "a stream": (200, lambda service: service.request(
+        "POST", "/execute", json.dumps({"script": "def main():\n    print(1)\n    return 2"}).encode(),
+        headers={"Content-Type": "application/json", "Accept": "text/event-stream"})),
+    "MCP": (200, lambda service: service.request("POST", "/mcp", RUN_PYTHON, headers=MCP)),
+    "MCP that is none": (200, lambda service: service.request(
+        "POST", "/mcp", b'{"jsonrpc": "2.0", "id": 1, "method": "none"}', headers=MCP)),
+    "a page": (200, lambda service: service.get("/health")),
+    "metrics": (200, lambda service: service.get("/metrics")),
+    "no page": (404, lambda service: service.get("/none/" + "x" * 200)),
+}
+EACH = 300
+GROWTH_KIB = 48  # a leak of 164 bytes for each request would be more
+
+
+def memory(service):
+    """Of the processes of the service proper that live on."""
+    named = roles(standing_cells(service))
+    return {name: private_kib(process.pid) for name, process in named.items()
+            if not name.startswith(("nginx", "sets"))}
+
+
+@pytest.fixture(scope="module")
+def worn(request):
+    """An instance that has seen all kinds of requests often."""
+    from conftest import Service
+    service = Service(workers=1, cells_per_worker=2, library_sets="base", cell_executions=1_000_000)
+    for _ in range(150):
+        for status, ask in KINDS.values():
+            answer = ask(service)
+            assert answer.status == status, answer
+    yield service
+    assert service.stop() == 0
+    os.unlink(service.log_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_request_keeps_memory(worn, kind):
+    """Not even 200 bytes each."""
+    status, ask = KINDS[kind]
+    before = memory(worn)
+    for _ in range(EACH):
+        assert ask(worn).status == status
+    after = memory(worn)
+    grown = {name: after[name] - before[name] for name in before}
+    assert max(grown.values()) <= GROWTH_KIB, grown
 
 
 def test_nobody_else_has_its_ids(instance):
