@@ -358,7 +358,7 @@ static size_t execute_threads(const struct front_setup *setup)
 static uint64_t memory_limit(const struct front_setup *setup)
 {
 	return holdings_limit_bytes(
-		setup->config, 3 * execute_threads(setup) + 2 * THREADS_CONTROL, setup->cells);
+		setup->config, 3 * execute_threads(setup) + 2 * (size_t)THREADS_CONTROL, setup->cells);
 }
 
 /*

@@ -36,7 +36,7 @@ static char *resolve(const char *path, struct err *err)
  */
 static int lock_in_time(int directory)
 {
-	static const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+	static const struct timespec pause = {.tv_nsec = 50L * 1000 * 1000};
 	uint64_t deadline_us = clock_now_us() + LOCK_WAIT_S * UINT64_C(1000000);
 
 	while (flock(directory, LOCK_EX | LOCK_NB) < 0) {

@@ -209,7 +209,7 @@ static int settle_service(const struct hierarchy *hierarchy, struct err *err)
 
 static bool is_in(const struct hierarchy *hierarchy, const struct plan *plan, enum cgroup_file file)
 {
-	if (file >= CGROUP_JOIN_FIRST && file <= CGROUP_JOIN_THIRD)
+	if (file <= CGROUP_JOIN_THIRD) /* they come first */
 		return hierarchy == &plan->hierarchy[file - CGROUP_JOIN_FIRST];
 	return files[file].controller == CONTROLLERS || hierarchy->has[files[file].controller];
 }
