@@ -209,9 +209,11 @@ static int settle_service(const struct hierarchy *hierarchy, struct err *err)
 
 static bool is_in(const struct hierarchy *hierarchy, const struct plan *plan, enum cgroup_file file)
 {
-	if (file <= CGROUP_JOIN_THIRD) /* they come first */
+	enum controller controller = files[file].controller;
+
+	if (file == CGROUP_JOIN_FIRST || file == CGROUP_JOIN_SECOND || file == CGROUP_JOIN_THIRD)
 		return hierarchy == &plan->hierarchy[file - CGROUP_JOIN_FIRST];
-	return files[file].controller == CONTROLLERS || hierarchy->has[files[file].controller];
+	return controller == CONTROLLERS || hierarchy->has[controller];
 }
 
 static int open_file(struct cgroup *cgroup, int directory, enum cgroup_file file, const char *name,
