@@ -1,57 +1,30 @@
-#include "tests/unit/unit.h"
+#include "tests/unit/web_server.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "fcgi-app/event_stream.h"
 #include "sandbox/clock.h"
 
 enum {
-	ROLE_BYTES = 8,
 	MOST_BYTES = 64 << 20,
 };
 
-/* A request over FastCGI, with this test in the web server's place. */
 struct scene {
-	int listener, server;
-	struct fcgi *fcgi;
+	struct web_server server;
 	struct event_stream stream;
 	struct buffer came; /* the body of the answer: header lines and events */
 	bool ended;
 };
 
-/* Begins a request (FastCGI 1.0, 8.), without parameters or a body. */
-static void send_request(int server)
-{
-	static const unsigned char records[] = {1, 1, 0, 1, 0, ROLE_BYTES, 0, 0, 0, 1, 0, 0, 0, 0,
-		0, 0, 1, 4, 0, 1, 0, 0, 0, 0, 1, 5, 0, 1, 0, 0, 0, 0};
-
-	assert_int_equal(write(server, records, sizeof(records)), sizeof(records));
-}
-
 static int set_up(void **state)
 {
 	static struct scene scene;
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	socklen_t length = sizeof(address.sun_family); /* the kernel names it (unix(7), autobind) */
 
-	scene = (struct scene){.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
-		.server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-	assert_int_equal(bind(scene.listener, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(listen(scene.listener, 1), 0);
-	length = sizeof(address);
-	assert_int_equal(getsockname(scene.listener, (struct sockaddr *)&address, &length), 0);
-	assert_int_equal(connect(scene.server, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(fcntl(scene.server, F_SETFL, O_NONBLOCK), 0);
-	send_request(scene.server);
-	scene.fcgi = fcgi_new(scene.listener);
-	assert_non_null(scene.fcgi);
-	assert_int_equal(fcgi_accept(scene.fcgi), 0);
+	scene = (struct scene){.ended = false};
+	web_server_open(&scene.server);
 	*state = &scene;
 	return 0;
 }
@@ -60,12 +33,9 @@ static int tear_down(void **state)
 {
 	struct scene *scene = *state;
 
-	close(scene->server);
 	event_stream_reset(&scene->stream);
-	fcgi_finish(scene->fcgi);
-	fcgi_free(scene->fcgi);
+	web_server_close(&scene->server);
 	buffer_free(&scene->came);
-	close(scene->listener);
 	return 0;
 }
 
@@ -76,7 +46,7 @@ static void receive(struct scene *scene)
 	static char data[1 << 16];
 	ssize_t n;
 
-	while ((n = read(scene->server, data, sizeof(data))) > 0)
+	while ((n = read(scene->server.connection, data, sizeof(data))) > 0)
 		assert_int_equal(buffer_append(&raw, data, (size_t)n), 0);
 	scene->ended = n == 0;
 	while (raw.length >= 8) {
@@ -112,7 +82,7 @@ static const char *received(struct scene *scene)
 
 static void open_stream(struct scene *scene)
 {
-	event_stream_open(&scene->stream, scene->fcgi, "id-1");
+	event_stream_open(&scene->stream, scene->server.fcgi, "id-1");
 	assert_true(scene->stream.is_open);
 	assert_string_equal(received(scene), "");
 }
@@ -144,7 +114,7 @@ static void test_header(void **state)
 {
 	struct scene *scene = *state;
 
-	event_stream_open(&scene->stream, scene->fcgi, "id-1");
+	event_stream_open(&scene->stream, scene->server.fcgi, "id-1");
 	receive(scene);
 	assert_int_equal(buffer_append(&scene->came, "", 1), 0);
 	assert_string_equal(scene->came.data,
@@ -307,7 +277,7 @@ static void test_reader_that_went(void **state)
 
 	open_stream(scene);
 	print(scene, FRAME_LIVE_STDOUT, TEXT("a"));
-	shutdown(scene->server, SHUT_RDWR);
+	shutdown(scene->server.connection, SHUT_RDWR);
 	assert_int_equal(buffer_append(&body, TEXT("{}")), 0);
 	assert_int_equal(event_stream_close(&scene->stream, 200, &body), -ECANCELED);
 	buffer_free(&body);
@@ -342,11 +312,11 @@ static void *read_slowly(void *argument)
 	static char data[64 * 1024];
 	const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
 	size_t *total = calloc(1, sizeof(*total));
-	struct pollfd watched = {.fd = scene->server, .events = POLLIN};
+	struct pollfd watched = {.fd = scene->server.connection, .events = POLLIN};
 	ssize_t n;
 
 	while (total && poll(&watched, 1, 3000) > 0 &&
-		(n = read(scene->server, data, sizeof(data))) > 0) {
+		(n = read(scene->server.connection, data, sizeof(data))) > 0) {
 		*total += (size_t)n;
 		nanosleep(&pause, NULL);
 	}
@@ -367,7 +337,7 @@ static void test_reader_that_goes_on(void **state)
 	assert_int_equal(buffer_append(&body, value, sizeof(value)), 0);
 	assert_int_equal(pthread_create(&reader, NULL, read_slowly, scene), 0);
 	assert_int_equal(event_stream_close(&scene->stream, 200, &body), 0);
-	shutdown(fcgi_connection(scene->fcgi), SHUT_WR);
+	shutdown(fcgi_connection(scene->server.fcgi), SHUT_WR);
 	assert_int_equal(pthread_join(reader, &total), 0);
 	assert_non_null(total);
 	assert_in_range(*(size_t *)total, sizeof(value), 2 * sizeof(value));
