@@ -330,9 +330,9 @@ def test_http_2(make_service, tmp_path):
 # --- readers that are slow, or gone ---------------------------------------------------------------
 
 
-def send_and_wait(service, script):
+def send_and_wait(service, script, **fields):
     """A client with little room that has sent its request and reads nothing."""
-    body = json.dumps({"script": script}).encode()
+    body = json.dumps({"script": script, **fields}).encode()
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(30)
@@ -341,6 +341,55 @@ def send_and_wait(service, script):
                        b"Accept: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body)
                        + body)
     return connection
+
+
+def read_at_last(slow, received=b""):
+    """The events that such a client gets when it takes all that there is."""
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)
+    with slow:
+        while piece := slow.recv(1 << 16):
+            received += piece
+    *blocks, rest = received.partition(b"\r\n\r\n")[2].split(b"\n\n")
+    assert rest == b""
+    return [event for event in (parse(block, 0) for block in blocks) if event.name]
+
+
+# Fills the buffers on the way, then prints to both streams in turn, in as many small events as there
+# can be: the service joins some of them, more of them on a busy machine.
+PIECEMEAL = """
+import array, fcntl, os, termios
+
+def drain(fd):
+    left = array.array("i", [1])
+    while left[0]:
+        fcntl.ioctl(fd, termios.FIONREAD, left)
+
+def main():
+    for fd in 1, 2:
+        os.write(fd, b"\\1" * 220000)
+    for _ in range(400000):
+        for fd in 1, 2:
+            os.write(fd, b"xy")
+            drain(fd)
+"""
+
+
+def test_reader_that_is_too_slow_for_live_output(small):
+    """What is kept for it has a limit: then the beginning is what it gets, and a warning."""
+    slow = send_and_wait(small, PIECEMEAL, timeout=200)
+    assert eventually(lambda: busy(small) == 1, 5)
+    taken = b""
+    while busy(small):  # nginx closes one that takes nothing at all for a minute
+        taken += slow.recv(8192)
+        time.sleep(0.25)
+    events = read_at_last(slow, taken)
+    data = end(events)
+    assert data["warnings"] == ["live output was not read in time, and is not complete"]
+    assert data["status"] == 200 and "truncated" not in data
+    for name in ("stdout", "stderr"):
+        live = printed(events, name)
+        assert data[name] == "\1" * 220000 + "xy" * 400000
+        assert data[name].startswith(live) and 220000 < len(live) < len(data[name])
 
 
 def test_slow_reader(small):
@@ -352,14 +401,7 @@ def test_slow_reader(small):
     for _ in range(20):
         assert ok(small.execute("def main(): return 1"))["result"] == 1
     assert time.monotonic() - begun < 5
-    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)
-    received = b""
-    with slow:
-        while piece := slow.recv(1 << 16):
-            received += piece
-    *blocks, rest = received.partition(b"\r\n\r\n")[2].split(b"\n\n")
-    assert rest == b""
-    events = [event for event in (parse(block, 0) for block in blocks) if event.name]
+    events = read_at_last(slow)
     data = end(events)
     assert printed(events, "stdout") == "\1" * MIB and printed(events, "stderr") == "\2" * MIB
     assert data["truncated"]["stdout"] == 300 * 4096 - MIB and "warnings" not in data

@@ -56,7 +56,7 @@ def seen(service):
 
 # They need a service with keys, or one that is full, restarts or fails: test_keys, test_nginx,
 # test_requests and tests/fault; or one that restricts imports: test_import_policy; or a slow
-# reader: tests/unit/test_answer.c.
+# reader: test_stream.
 ELSEWHERE = {"An API key is required", "The API key is not known", "The API key has expired",
              "Too many requests are waiting", "No execution became free in time",
              "The service cannot take requests right now", "Internal error",
