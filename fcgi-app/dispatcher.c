@@ -141,7 +141,10 @@ static void init_metrics(struct dispatcher *dispatcher)
 
 static void *thread_main(void *argument);
 
-/* Those that only wait do not count, up to as many of each kind as memory is reckoned for. */
+/*
+ * Those that only wait do not count, up to as many of each kind as memory is reckoned for. Of kept
+ * connections that no stream went over there are as many as nginx has idle ones.
+ */
 static size_t most_threads(struct thread_group *group)
 {
 	size_t kept = atomic_load(&group->kept);
@@ -195,7 +198,18 @@ static void replace_thread(void *group)
 	keep_idle_threads(group);
 }
 
-static bool wait_kept(struct exchange *exchange, struct thread_group *group)
+/* nginx may still be busy with the end of the stream, for as long as the reader likes. */
+static bool wait_after_stream(struct exchange *exchange, struct thread_group *group)
+{
+	struct stream_end end = {.fcgi = exchange->fcgi, .is_whole = true};
+	bool comes;
+
+	stream_ends_enter(group->ends, &end);
+	comes = fcgi_wait_kept(exchange->fcgi);
+	return !stream_ends_leave(group->ends, &end) && comes;
+}
+
+static bool wait_after_answer(struct exchange *exchange, struct thread_group *group)
 {
 	bool comes;
 
@@ -203,6 +217,17 @@ static bool wait_kept(struct exchange *exchange, struct thread_group *group)
 	keep_idle_threads(group);
 	comes = fcgi_wait_kept(exchange->fcgi);
 	atomic_fetch_sub(&group->kept, 1);
+	return comes;
+}
+
+/* Returns whether the next request comes over the same connection; else that is closed. */
+static bool wait_kept(struct exchange *exchange, struct thread_group *group)
+{
+	bool comes = exchange->record.streamed ? wait_after_stream(exchange, group)
+					       : wait_after_answer(exchange, group);
+
+	if (!comes)
+		fcgi_drop(exchange->fcgi);
 	return comes;
 }
 

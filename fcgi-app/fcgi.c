@@ -9,8 +9,8 @@
 
 enum {
 	/*
-	 * Longer than nginx keeps one that is idle. What is left then is a stream whose end is in
-	 * the socket, and whose reader does not take it.
+	 * Longer than nginx keeps one that is idle, and than it waits for a client that takes
+	 * nothing of what is in the socket.
 	 */
 	KEPT_MAX_MS = 90 * 1000,
 };
@@ -52,10 +52,13 @@ bool fcgi_wait_kept(struct fcgi *fcgi)
 	do
 		r = poll(&watched, 1, KEPT_MAX_MS);
 	while (r < 0 && errno == EINTR);
-	if (r > 0 && watched.revents == POLLIN)
-		return true;
-	FCGX_Free(&fcgi->request, 1);
-	return false;
+	return r > 0 && watched.revents == POLLIN;
+}
+
+void fcgi_drop(struct fcgi *fcgi)
+{
+	if (fcgi->request.ipcFd >= 0)
+		FCGX_Free(&fcgi->request, 1);
 }
 
 int fcgi_accept(struct fcgi *fcgi)

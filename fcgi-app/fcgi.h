@@ -20,10 +20,13 @@ void fcgi_free(struct fcgi *fcgi);
 
 /*
  * Waits on the connection of the request before, if the web server keeps it (FCGI_KEEP_CONN).
- * Returns whether the next request comes over it; false: there is none, or it was closed, by us
- * after 90 s.
+ * Returns whether the next request comes over it; false: there is none, it was closed or cut, or
+ * nothing has come for 90 s. Then it is to be dropped.
  */
 bool fcgi_wait_kept(struct fcgi *fcgi);
+
+/* Closes the connection, if there is one. What was written can still be read at its other end. */
+void fcgi_drop(struct fcgi *fcgi);
 
 /*
  * Waits for a request, on a kept connection or a new one. Returns 0, or a negative errno when the socket was shut down or broke.
