@@ -13,8 +13,8 @@
 # systemd.unified_cgroup_hierarchy=0 on the kernel's command line).
 #
 # The machine has to be a Debian of the release that the programs were built on, with nginx,
-# libfcgi0ldbl, libjson-c5, libseccomp2, libpython3.11 (3.13 in Debian 13), python3-numpy and
-# python3-pytest. Without KVM everything takes some fifteen times as long.
+# libfcgi0ldbl, libjson-c5, libnettle8, libseccomp2, zlib1g, libpython3.11 (3.13 in Debian 13),
+# python3-numpy and python3-pytest. Without KVM everything takes some fifteen times as long.
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 build=${BUILD:-$top/build/release}
