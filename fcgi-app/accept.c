@@ -59,21 +59,29 @@ static bool names(const char *element, size_t length, const char *type)
 	return length == strlen(type) && strncasecmp(element, type, length) == 0;
 }
 
+/* The next element of a list, which goes on behind it; NULL at its end. */
+static const char *take_element(const char **list, size_t *length, int *weight)
+{
+	const char *element = skip_blanks(*list);
+
+	*length = strcspn(element, ",; \t");
+	*weight = weight_of(element + *length);
+	*list = element + span_to(element, ",");
+	*list += **list == ',';
+	return *element ? element : NULL;
+}
+
 bool accept_takes_gzip(const char *accept_encoding)
 {
 	int gzip = -1, others = 0, weight;
+	const char *element;
 	size_t length;
 
-	while (*(accept_encoding = skip_blanks(accept_encoding))) {
-		length = strcspn(accept_encoding, ",; \t");
-		weight = weight_of(accept_encoding + length);
-		if (names(accept_encoding, length, "gzip") ||
-			names(accept_encoding, length, "x-gzip"))
+	while ((element = take_element(&accept_encoding, &length, &weight))) {
+		if (names(element, length, "gzip") || names(element, length, "x-gzip"))
 			gzip = weight > gzip ? weight : gzip;
-		else if (names(accept_encoding, length, "*"))
+		else if (names(element, length, "*"))
 			others = weight;
-		accept_encoding += span_to(accept_encoding, ",");
-		accept_encoding += *accept_encoding == ',';
 	}
 	return gzip < 0 ? others > 0 : gzip > 0;
 }
@@ -82,20 +90,17 @@ bool accept_wants_events(const char *accept)
 {
 	int events = 0, json = 0, weight;
 	bool json_is_first = false;
+	const char *element;
 	size_t length;
 
-	while (*(accept = skip_blanks(accept))) {
-		length = strcspn(accept, ",; \t");
-		weight = weight_of(accept + length);
-		if (names(accept, length, "text/event-stream") && weight > events) {
+	while ((element = take_element(&accept, &length, &weight))) {
+		if (names(element, length, "text/event-stream") && weight > events) {
 			events = weight;
 			json_is_first = json == weight;
-		} else if (names(accept, length, "application/json") && weight > json) {
+		} else if (names(element, length, "application/json") && weight > json) {
 			json = weight;
 			json_is_first = events != weight;
 		}
-		accept += span_to(accept, ",");
-		accept += *accept == ',';
 	}
 	return events && (events > json || (events == json && !json_is_first));
 }
