@@ -278,8 +278,9 @@ cppcheck:
 		'-DPy_STRINGIFY(x)=""' $(ANALYSED)
 
 # --- Under ASan and UBSan: the compiled tests, and the service below the tests that start it. The
-# template and what is forked from it is built without: a sanitizer's calls are not in the policy.
-# Leaks are looked for where a process ends by itself; one that is confined cannot be looked into.
+# template and what is forked from it is built without, and the tests of the policies are left out: a
+# sanitizer's calls are not in them. Leaks are looked for where a process ends by itself; one that is
+# confined cannot be looked into, tests/fault/test_leaks.py counts its memory.
 
 test-asan: TESTS = tests/integration
 test-asan: packages-run packages-test packages-build
@@ -287,7 +288,8 @@ test-asan: packages-run packages-test packages-build
 	@umask 022 && $(MAKE) --no-print-directory MODE=asan test-asan-run TESTS="$(TESTS)"
 
 test-asan-run: tests
-	@for test in $(C_TESTS) "$(BUILD)/vivarium --check-config --config conf/vivarium.conf"; do \
+	@for test in $(filter $(BUILD)/tests/unit/%,$(C_TESTS)) \
+			"$(BUILD)/vivarium --check-config --config conf/vivarium.conf"; do \
 		echo "  asan  $$test"; \
 		$$test >$(BUILD)/asan.log 2>&1 || { cat $(BUILD)/asan.log; exit 1; }; \
 	done
