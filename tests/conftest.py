@@ -77,6 +77,16 @@ class Service:
             os.unlink(self.log_path)
             raise
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        """It has to end well."""
+        status = self.stop()
+        log = self.log()
+        os.unlink(self.log_path)
+        assert status == 0, log
+
     def _await_ready(self):
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
@@ -166,12 +176,8 @@ def answers_as_described(request):
 
 @pytest.fixture(scope="session")
 def service():
-    instance = Service(log_requests="on")
-    yield instance
-    status = instance.stop()
-    log = instance.log()
-    os.unlink(instance.log_path)
-    assert status == 0, log
+    with Service(log_requests="on") as instance:
+        yield instance
 
 
 @pytest.fixture

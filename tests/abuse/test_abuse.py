@@ -5,7 +5,6 @@ host is what it was. What is expected is the kind of the verdict, or, for a scri
 its limit by an ordinary error and goes on, the value it returns.
 """
 
-import os
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,12 +17,8 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def neighbourhood():
-    service = Service(workers=2, cells_per_worker=3, library_sets="base")
-    yield Neighbourhood(service)
-    status = service.stop()
-    log = service.log()
-    os.unlink(service.log_path)
-    assert status == 0, log
+    with Service(workers=2, cells_per_worker=3, library_sets="base") as service:
+        yield Neighbourhood(service)
 
 
 @dataclass

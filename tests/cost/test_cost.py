@@ -6,13 +6,11 @@ version of Python and of the C library.
 """
 
 import re
-import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from supervision import Tree, eventually
+from supervision import Tree, traced
 
 REQUESTS = 40
 TOLERANCE = 1.25
@@ -40,25 +38,20 @@ def settle(service):
     time.sleep(0.3)
 
 
-def trace(service, program, requests):
-    """System calls of all processes of one program, and of what they fork, while requests run."""
-    pids = [pid for pid, name in processes_of(service).items() if name == program]
+def trace(service, pids, *options):
+    """What strace says of these processes, and of what they fork, while requests run."""
     with tempfile.NamedTemporaryFile("r") as output:
-        tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", output.name,
-                                   *[f"--attach={pid}" for pid in pids]])
-        try:
-            deadline = time.monotonic() + 20
-            while not all("TracerPid:\t0" not in Path(f"/proc/{pid}/status").read_text()
-                          for pid in pids):
-                assert time.monotonic() < deadline, "strace did not attach"
-                time.sleep(0.02)
-            for _ in range(requests):
+        with traced(pids, *options, output=output.name):
+            for _ in range(REQUESTS):
                 assert service.execute(SCRIPT).data["success"]
             time.sleep(0.5)
-        finally:
-            tracer.send_signal(signal.SIGINT)
-            tracer.wait(20)
-        return len(re.findall(r"^\d+ +\w+\(", output.read(), re.M))
+        return output.read()
+
+
+def system_calls(service, program):
+    """How many all processes of one program, and what they fork, make while requests run."""
+    pids = [pid for pid, name in processes_of(service).items() if name == program]
+    return len(re.findall(r"^\d+ +\w+\(", trace(service, pids), re.M))
 
 
 def test_system_calls(make_service):
@@ -66,7 +59,7 @@ def test_system_calls(make_service):
     service = make_service(library_sets="base", workers=1, cells_per_worker=2)
     settle(service)
     for program, expected in SYSTEM_CALLS.items():
-        count = trace(service, program, REQUESTS) / REQUESTS
+        count = system_calls(service, program) / REQUESTS
         print(f"{program}: {count:.1f} system calls a request")
         assert expected / 2 < count <= expected * TOLERANCE, program
 
@@ -75,20 +68,7 @@ def test_a_line_is_one_call(make_service):
     """The line of a request is one write, after the answer; all else is as without it."""
     service = make_service(library_sets="base", workers=1, cells_per_worker=2, log_requests="on")
     settle(service)
-    dispatcher = Tree(service).dispatcher.pid
-    with tempfile.NamedTemporaryFile("r") as output:
-        tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", output.name, "-e",
-                                   "trace=write,openat,poll", f"--attach={dispatcher}"])
-        try:
-            assert eventually(lambda: "TracerPid:\t0" not in Path(
-                f"/proc/{dispatcher}/status").read_text(), 20)
-            for _ in range(REQUESTS):
-                assert service.execute(SCRIPT).data["success"]
-            time.sleep(0.5)
-        finally:
-            tracer.send_signal(signal.SIGINT)
-            tracer.wait(20)
-        calls = output.read()
+    calls = trace(service, [Tree(service).dispatcher.pid], "-e", "trace=write,openat,poll")
     assert len(re.findall(r" write\(2, ", calls)) == REQUESTS
     assert "openat" not in calls and "{fd=2," not in calls
 

@@ -2,34 +2,12 @@
 
 import ctypes
 import re
-import secrets
 from pathlib import Path
 
 import pytest
 
-from attacks import NUMBERS, assert_serves, cell, one_cell, run  # noqa: F401 (fixtures)
-
-SCAN = Path(__file__).with_name("memory_scan.py").read_text()
-
-
-def marker():
-    return "mark" + secrets.token_hex(12)
-
-
-def scan(service, words, timeout=60):
-    """Runs the search of memory; returns counts of the words, of two of its own, and the size."""
-    mine, heap = marker(), marker()
-    answer = run(service, f"""
-# {mine}
-{SCAN}
-def main():
-    heap = {heap[::-1]!r}[::-1].encode()
-    far = bytes(4 << 20) + heap
-    return scan({[word[::-1] for word in (*words, mine, heap)]})
-""", timeout=timeout, http_timeout=90)
-    assert answer.status == 200, answer
-    counts, size = answer.data["result"]
-    return counts[:-2], counts[-2:], size
+from attacks import (NUMBERS, assert_serves, cell, new_mark, one_cell, run,  # noqa: F401
+                     search_memory)
 
 
 def leave_marks(service, word):
@@ -65,11 +43,11 @@ def spread(word="{word}"):
 
 def test_memory_of_earlier_executions_is_not_there(make_service, monkeypatch):
     """Every readable page is searched: the search finds itself, and nothing of others."""
-    secret, word = marker(), marker()
+    secret, word = new_mark(), new_mark()
     monkeypatch.setenv("VIVARIUM_TEST_SECRET", secret)
     service = make_service(workers=1, cells_per_worker=1, library_sets="base")
     leave_marks(service, word)
-    found, own, size = scan(service, [word, secret])
+    _, found, own, size = search_memory(service, [word, secret])
     assert own[0] >= 1 and own[1] >= 2, "the search does not see"
     assert size > 8 << 20
     assert found == [0, 0]

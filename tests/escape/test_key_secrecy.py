@@ -4,6 +4,7 @@ The dispatcher is searched from the host, as whoever takes it over would search 
 """
 
 import concurrent.futures
+import functools
 import hashlib
 import json
 import secrets
@@ -25,8 +26,6 @@ def used(tmp_path_factory):
     ring = KeyFile(tmp_path_factory.mktemp("secrecy") / "keys")
     for name in ("bearer", "header", "both", "unused"):
         ring.add(name)
-    service = Service(workers=1, cells_per_worker=2, library_sets="base", key_file=ring.path,
-                      log_requests="on", log_scripts="on", log_level="debug")
     wrong = "viv_" + secrets.token_hex(32)
     shown = {"bearer": {"Authorization": f"Bearer {ring.keys['bearer']}"},
              "header": {"X_Api_Key": ring.keys["header"]},
@@ -34,19 +33,21 @@ def used(tmp_path_factory):
                       "X_Api_Key": ring.keys["both"]},
              "wrong": {"X_Api_Key": wrong}}
 
-    def use(number):
+    def use(service, number):
         name = list(shown)[number % len(shown)]
         answer = service.post(MARKED if number % 3 else BODY, **shown[name])
         assert answer.status == (401 if name == "wrong" else 200)
         assert wrong not in answer.body.decode() + str(answer.headers)
         # a key on a route that asks for none
         assert service.get("/health", headers={"Authorization": f"Bearer {wrong}"}).status == 200
-    with concurrent.futures.ThreadPoolExecutor(8) as clients:
-        list(clients.map(use, range(200)))
-    ring.keys["wrong"] = wrong
-    yield service, ring
-    log = service.log()
-    assert service.stop() == 0, log
+
+    with Service(workers=1, cells_per_worker=2, library_sets="base", key_file=ring.path,
+                 log_requests="on", log_scripts="on", log_level="debug") as service:
+        with concurrent.futures.ThreadPoolExecutor(8) as clients:
+            list(clients.map(functools.partial(use, service), range(200)))
+        ring.keys["wrong"] = wrong
+        yield service, ring
+        log = service.log()
     for key in ring.keys.values():
         assert key not in log and key[4:] not in log
 

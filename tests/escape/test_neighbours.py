@@ -14,9 +14,8 @@ from conftest import Service
 
 @pytest.fixture(scope="module")
 def two_cells():
-    service = Service(workers=1, cells_per_worker=2, library_sets="base")
-    yield service
-    assert service.stop() == 0, service.log()
+    with Service(workers=1, cells_per_worker=2, library_sets="base") as service:
+        yield service
 
 
 @pytest.fixture

@@ -192,8 +192,7 @@ def test_code_that_runs_before_the_lock_down(tmp_path, monkeypatch):
                         "PYTHONINSPECT": "1", "PYTHONBREAKPOINT": "usercustomize.x",
                         "PYTHONWARNINGS": "error::UserWarning:usercustomize"}.items():
         monkeypatch.setenv(name, str(value))
-    service = Service(workers=1, cells_per_worker=1, library_sets="base")
-    try:
+    with Service(workers=1, cells_per_worker=1, library_sets="base") as service:
         answer = service.execute("""
 import sys
 def main():
@@ -205,9 +204,6 @@ def main():
         assert modules == [] and flags == [1, 1, 0, []]
         assert path[-1] == "/tmp" and str(tmp_path) not in str(path)
         assert_serves(service)
-    finally:
-        assert service.stop() == 0
-        os.unlink(service.log_path)
     # deploy/run.sh starts Python of its own, isolated as well
     assert not proof.exists(), proof.read_text()
 

@@ -8,24 +8,18 @@ searched from the host, for what those hold every later script could read.
 import concurrent.futures
 import os
 import re
-import secrets
 from pathlib import Path
 
 import pytest
 
 import conftest
-from attacks import assert_serves, run
+from attacks import assert_serves, new_mark, search_memory
 from conftest import BUILD, CONF, TOP, Service
 from supervision import standing_cells
 
-SCAN = Path(__file__).with_name("memory_scan.py").read_text()
 SETS = {"base": "json", "numpy": "numpy", "pandas": "pandas", "scipy": "scipy.stats",
         "matplotlib": "matplotlib.pyplot"}
 RUNS = 1000
-
-
-def new_mark():
-    return "mark" + secrets.token_hex(8)
 
 
 class Marks:
@@ -63,11 +57,8 @@ def marked(tmp_path_factory):
                           harness_dir=top / marks.command_line,
                           template_program=top / f"{marks.command_line}-programs"
                           / "vivarium-template")
-    yield service, marks
-    status = service.stop()
-    log = service.log()
-    os.unlink(service.log_path)
-    assert status == 0, log
+    with service:
+        yield service, marks
 
 
 ENDS = ["return {MARK: MARK}", "raise ValueError(MARK)", "sys.exit(MARK)", "os._exit(3)",
@@ -110,23 +101,6 @@ def used(marked):
     return marked
 
 
-def scan(service, name, words):
-    """Counts of the words in an execution's memory, of two of its own, and how much was read."""
-    mine, heap = new_mark(), new_mark()
-    answer = run(service, f"""
-import {SETS[name]}
-# {mine}
-{SCAN}
-def main():
-    heap = {heap[::-1]!r}[::-1].encode()
-    far = bytes(4 << 20) + heap
-    return scan({[word[::-1] for word in (*words, mine, heap)]})
-""", timeout=60, http_timeout=90, memory=1024)
-    assert answer.status == 200, answer
-    counts, size = answer.data["result"]
-    return answer.data["usage"]["template"], counts[:-2], counts[-2:], size
-
-
 def find_cell(service, name):
     """Asks for the library set until a cell that is free holds it."""
     script = f"import {SETS[name]}\ndef main():\n    pass"
@@ -140,7 +114,9 @@ def test_an_execution_finds_nothing(used, name):
     for _ in range(3):
         assert find_cell(service, name)
         standing_cells(service)  # that one, too: it is the one that fits
-        template, found, own, size = scan(service, name, marks.all)
+        data, found, own, size = search_memory(service, marks.all, f"import {SETS[name]}",
+                                               timeout=60, memory=1024)
+        template = data["usage"]["template"]
         assert own[0] >= 1 and own[1] >= 2, "the search does not see"
         assert found == [0] * len(found), (template, dict(zip(marks.all, found)))
         if template == name:

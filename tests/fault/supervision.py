@@ -1,9 +1,11 @@
 """Who is who among the processes of an instance, what it uses, and what it leaves behind."""
 
 import concurrent.futures
+import contextlib
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -59,6 +61,20 @@ def all_processes():
             except (OSError, KeyError, IndexError):
                 continue
     return found
+
+
+@contextlib.contextmanager
+def traced(pids, *options, output="/dev/null"):
+    """strace at these processes and what they fork, with further options, in a `with`."""
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", output, *options,
+                               *[f"--attach={pid}" for pid in pids]])
+    try:
+        assert eventually(lambda: not any("TracerPid:\t0" in Path(f"/proc/{pid}/status").read_text()
+                                          for pid in pids), 20), "strace did not attach"
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(20)
 
 
 class Tree:
@@ -133,7 +149,9 @@ def standing_cells(service):
         tree = Tree(service)
         complete = (tree.dispatcher and tree.bases and len(tree.wardens) == service.cells
                     and len(tree.executions) == service.cells and not tree.running
-                    and len({p.parent for p in tree.executions}) == service.cells)
+                    and len({p.parent for p in tree.executions}) == service.cells
+                    # whoever built a warden is the master's child until it is quite gone
+                    and not any(p.parent == tree.master.pid for p in tree.sets))
         return tree if complete else None
     tree = eventually(look, 20)
     assert tree, Tree(service).all

@@ -21,12 +21,8 @@ CHANNEL = 1000  # the descriptor that an execution's frames go through
 @pytest.fixture(scope="module")
 def instance():
     """Eight cells at one worker."""
-    service = Service(workers=1, cells_per_worker=8)
-    yield service
-    status = service.stop()
-    log = service.log()
-    os.unlink(service.log_path)
-    assert status == 0, log
+    with Service(workers=1, cells_per_worker=8) as service:
+        yield service
 
 
 FLOODS = {

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import Service
 from supervision import (TRIVIAL, Flight, Tree, answers_again, eventually, is_gone, kill,
                          standing_cells, take_off)
 
@@ -242,12 +243,9 @@ SPARE = 8  # lanes that no breach uses up
 @pytest.fixture(scope="module")
 def instance():
     """As many cells as there are breaches, and some to spare; a stopped dispatcher may stay."""
-    from conftest import Service
-    service = Service(workers=1, cells_per_worker=len(BREACHES) + SPARE, library_sets="base",
-                      wedged_after=100)
-    yield service
-    assert service.stop() == 0, service.log()
-    os.unlink(service.log_path)
+    with Service(workers=1, cells_per_worker=len(BREACHES) + SPARE, library_sets="base",
+                 wedged_after=100) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -84,14 +84,13 @@ def machine(request, checkout):  # noqa: F811
     """(name, service): an instance on that machine, which leaves nothing behind."""
     withheld, ordinary, _ = MACHINES[request.param]
     before = work_directories()
-    service = ConfinedService(checkout, withheld, ordinary, isolation="available", workers=1,
-                              cells_per_worker=2, library_sets="base numpy:base:numpy")
-    seen = {pid: process.key for pid, process in all_processes().items() if pid in service.pids()}
-    yield request.param, service
-    assert service.stop() == 0, service.log()
+    with ConfinedService(checkout, withheld, ordinary, isolation="available", workers=1,
+                         cells_per_worker=2, library_sets="base numpy:base:numpy") as service:
+        seen = {pid: process.key for pid, process in all_processes().items()
+                if pid in service.pids()}
+        yield request.param, service
     left = [p for p in all_processes().values() if seen.get(p.pid) == p.key and p.state != "Z"]
     assert not left and work_directories() <= before, left
-    os.unlink(service.log_path)
 
 
 def in_force(service):
@@ -138,9 +137,9 @@ def test_virtual_environment(machine, checkout):  # noqa: F811
                for name in ("vessel", "broken", "json")}
     catalogue.write_text(json.dumps({"c": {"title": "C", "libraries": entries}}))
     withheld, ordinary, expected = MACHINES[name]
-    service = ConfinedService(checkout, withheld, ordinary, isolation="available", workers=1,
-                              library_sets="base", python_venv=venv, library_catalogue=catalogue)
-    try:
+    with ConfinedService(checkout, withheld, ordinary, isolation="available", workers=1,
+                         library_sets="base", python_venv=venv,
+                         library_catalogue=catalogue) as service:
         answer = service.execute("import vessel\ndef main(): return vessel.__file__")
         place = "/venv" if "mount" in expected else str(venv)
         assert answer.data["result"].startswith(place + "/lib/"), answer
@@ -148,10 +147,7 @@ def test_virtual_environment(machine, checkout):  # noqa: F811
         assert {name: library["version"] for name, library in found.items()
                 if library["installed"]}.keys() == {"vessel", "json"}
         assert found["vessel"]["version"] == "1.5"
-    finally:
-        assert service.stop() == 0, service.log()
-        os.unlink(service.log_path)
-        shutil.rmtree(venv)
+    shutil.rmtree(venv)
 
 
 FACTS = """
@@ -259,9 +255,8 @@ def test_neighbours_are_out_of_reach(machine):
 
 def test_a_cell_that_dies_takes_its_scripts_along(checkout):  # noqa: F811
     """No PID namespace ends with the warden: the next one sweeps the cell's id before it serves."""
-    service = ConfinedService(checkout, ["--docker"], False, isolation="available", workers=1,
-                              cells_per_worker=1, library_sets="base")
-    try:
+    with ConfinedService(checkout, ["--docker"], False, isolation="available", workers=1,
+                         cells_per_worker=1, library_sets="base") as service:
         flight = Flight(service.execute, LEAVING.replace("return children", "time.sleep(60)"),
                         timeout=60)
 
@@ -275,9 +270,6 @@ def test_a_cell_that_dies_takes_its_scripts_along(checkout):  # noqa: F811
         assert flight.answer(5).status == 500
         assert service.execute(FINDING).data["result"] == [[], "0o700", []]
         assert not left & {p.key for p in all_processes().values() if p.state != "Z"}
-    finally:
-        assert service.stop() == 0
-        os.unlink(service.log_path)
 
 
 def test_full_does_not_start(machine, checkout):  # noqa: F811

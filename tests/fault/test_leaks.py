@@ -2,12 +2,12 @@
 
 import concurrent.futures
 import json
-import os
 import socket
 import statistics
 
 import pytest
 
+from conftest import Service
 from measures import assert_same, measure, private_kib, roles, settle
 from supervision import TRIVIAL, Footprint, all_processes, eventually, standing_cells
 
@@ -29,16 +29,11 @@ MIXED = [
 
 
 @pytest.fixture(scope="module")
-def instance(request):
+def instance():
     """One for all: what one kind of request left would show after another, too."""
-    from conftest import Service
     # one library set, so that the cells do not change over between sets meanwhile
-    service = Service(workers=2, cells_per_worker=2, library_sets="base")
-    yield service
-    status = service.stop()
-    log = service.log()
-    os.unlink(service.log_path)
-    assert status == 0, log
+    with Service(workers=2, cells_per_worker=2, library_sets="base") as service:
+        yield service
 
 
 def warm_up(service):
@@ -137,17 +132,15 @@ def memory(service):
 
 
 @pytest.fixture(scope="module")
-def worn(request):
+def worn():
     """An instance that has seen all kinds of requests often."""
-    from conftest import Service
-    service = Service(workers=1, cells_per_worker=2, library_sets="base", cell_executions=1_000_000)
-    for _ in range(150):
-        for status, ask in KINDS.values():
-            answer = ask(service)
-            assert answer.status == status, answer
-    yield service
-    assert service.stop() == 0
-    os.unlink(service.log_path)
+    with Service(workers=1, cells_per_worker=2, library_sets="base",
+                 cell_executions=1_000_000) as service:
+        for _ in range(150):
+            for status, ask in KINDS.values():
+                answer = ask(service)
+                assert answer.status == status, answer
+        yield service
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -59,13 +59,9 @@ def ordinary():
 
 @pytest.fixture(scope="module")
 def service(checkout):
-    instance = OrdinaryService(checkout, workers=2, cells_per_worker=2)
-    footprint = Footprint(instance)
-    yield instance
-    status = instance.stop()
-    log = instance.log()
-    os.unlink(instance.log_path)
-    assert status == 0, log
+    with OrdinaryService(checkout, workers=2, cells_per_worker=2) as instance:
+        footprint = Footprint(instance)
+        yield instance
     footprint.assert_gone(5)
 
 
@@ -100,19 +96,15 @@ def test_keys(checkout):
     key = ring.add("first")
     for path in (directory, ring.path):
         os.chown(path, USER or -1, USER or -1)
-    instance = OrdinaryService(checkout, workers=1, cells_per_worker=1, library_sets="base",
-                               key_file=ring.path)
-    try:
+    with OrdinaryService(checkout, workers=1, cells_per_worker=1, library_sets="base",
+                         key_file=ring.path) as instance:
         def status():
             return instance.post('{"script": "def main(): pass"}', X_Api_Key=key).status
         assert status() == 200
         assert instance.execute("def main(): pass").status == 401
         ring.revoke("first")
         assert eventually(lambda: status() == 401, 5), instance.log()
-    finally:
-        assert instance.stop() == 0, instance.log()
-        os.unlink(instance.log_path)
-        shutil.rmtree(directory)
+    shutil.rmtree(directory)
 
 
 def test_timeout(service):
@@ -283,10 +275,6 @@ def test_nothing_is_left_of_run(checkout):
 
 def test_the_log_of_somebody_else(checkout):
     """Standard output may be a file that this user cannot open again."""
-    service = OrdinaryService(checkout, workers=1, cells_per_worker=1, library_sets="base")
-    try:
+    with OrdinaryService(checkout, workers=1, cells_per_worker=1, library_sets="base") as service:
         assert "Ready on" in service.log()
         assert service.execute("def main(): return 1").data["result"] == 1
-    finally:
-        assert service.stop() == 0
-        os.unlink(service.log_path)

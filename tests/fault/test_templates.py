@@ -8,7 +8,7 @@ import time
 import pytest
 
 from conftest import TOP
-from supervision import (TRIVIAL, Tree, answers_again, eventually, is_gone, kill, sleeper,
+from supervision import (TRIVIAL, Tree, answers_again, eventually, is_gone, kill,
                          standing_cells, take_off)
 
 # What every fork of a template shares, and no two templates do.

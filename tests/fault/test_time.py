@@ -1,7 +1,6 @@
 """Time: limits are kept, nothing remains after them, and nobody else has to wait for it."""
 
 import json
-import os
 import socket
 import statistics
 import time
@@ -19,12 +18,8 @@ NOISE = 0.15
 @pytest.fixture(scope="module")
 def instance():
     """All cells at one worker, which has to look after all of them at the same time."""
-    service = Service(workers=1, cells_per_worker=4)
-    yield service
-    status = service.stop()
-    log = service.log()
-    os.unlink(service.log_path)
-    assert status == 0, log
+    with Service(workers=1, cells_per_worker=4) as service:
+        yield service
 
 
 def inhabitants(service):

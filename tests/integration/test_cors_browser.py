@@ -5,8 +5,8 @@ has, over HTTP and over HTTPS; the page of the other origin is a frame in it and
 Each page posts what its script could read to the server it came from.
 """
 
+import contextlib
 import json
-import os
 import re
 
 import pytest
@@ -102,39 +102,31 @@ def example():
     return text.replace('"https://python.example.com/execute"', 'base + "/execute"')
 
 
-def start(**settings):
-    return Service(workers=1, cells_per_worker=2, library_sets="base", **settings)
-
-
-def stop(service):
-    service.stop()
-    os.unlink(service.log_path)
-
-
 class Targets:
     """A service, one with keys, one that limits and one that is away, all by the same scheme."""
 
     def __init__(self, origin, certificate, key_file):
         self.tls = certificate
-        self.closing = []
-        service = start(tls=certificate, cors_origins=f"https://app.example {origin}")
-        self.closing.append(lambda: stop(service))
-        guarded = start(tls=certificate, cors_origins=origin, key_file=key_file)
-        self.closing.append(lambda: stop(guarded))
+        self.running = contextlib.ExitStack()
+        service = self.start(cors_origins=f"https://app.example {origin}")
+        guarded = self.start(cors_origins=origin, key_file=key_file)
         limited = Nginx(tls=certificate, cors_origins=origin, rate_limit="1/m", rate_limit_burst=0)
-        self.closing.append(limited.close)
+        self.running.callback(limited.close)
         absent = Nginx(tls=certificate, cors_origins=origin)
-        self.closing.append(absent.close)
+        self.running.callback(absent.close)
         ask(limited, request(b"GET /"))  # that was it, for a minute
         self.bases = {"service": self.base(service), "guarded": self.base(guarded),
                       "limited": self.base(limited), "absent": self.base(absent)}
+
+    def start(self, **settings):
+        return self.running.enter_context(Service(
+            tls=self.tls, workers=1, cells_per_worker=2, library_sets="base", **settings))
 
     def base(self, where):
         return f"{'https' if self.tls else 'http'}://127.0.0.1:{where.port}"
 
     def close(self):
-        for each in self.closing:
-            each()
+        self.running.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import Service
 from keyring import KeyFile
 from supervision import eventually
 
@@ -22,10 +23,8 @@ CONNECTIONS, QUEUE, CELLS = 200, 100, 2
 @pytest.fixture(scope="module")
 def small():
     """Two cells, a queue of a hundred."""
-    from conftest import Service
-    instance = Service(workers=1, cells_per_worker=CELLS, queue=QUEUE, library_sets="base")
-    yield instance
-    assert instance.stop() == 0, instance.log()
+    with Service(workers=1, cells_per_worker=CELLS, queue=QUEUE, library_sets="base") as instance:
+        yield instance
 
 
 @contextlib.contextmanager
@@ -81,20 +80,16 @@ def test_a_flood_from_one_address(small):
 
 def test_a_flood_with_a_key(tmp_path):
     """By key, not by address: one address, two keys."""
-    from conftest import Service
     ring = KeyFile(tmp_path / "keys")
     flooder, single = (f"X-Api-Key: {ring.add(name)}" for name in ("flooder", "single"))
-    service = Service(workers=1, cells_per_worker=CELLS, queue=QUEUE, library_sets="base",
-                      key_file=ring.path)
-    try:
+    with Service(workers=1, cells_per_worker=CELLS, queue=QUEUE, library_sets="base",
+                 key_file=ring.path) as service:
         with flooding(service, "127.0.0.2", flooder):
             times = [seconds for status, _, seconds in
                      (ask(service, "127.0.0.2", single) for _ in range(10)) if status == 200]
             own = [ask(service, "127.0.0.3", flooder) for _ in range(3)]
         assert len(times) == 10 and statistics.median(times) < QUEUE * 0.05 / CELLS / 5
         assert any(status == 503 or seconds > 1 for status, _, seconds in own)
-    finally:
-        assert service.stop() == 0, service.log()
 
 
 def test_a_flood_among_itself(small):

@@ -15,9 +15,8 @@ MAIN = "def main():\n    "
 
 
 def instance(**settings):
-    service = Service(workers=1, cells_per_worker=2, **settings)
-    yield service
-    assert service.stop() == 0, service.log()
+    with Service(workers=1, cells_per_worker=2, **settings) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

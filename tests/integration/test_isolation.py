@@ -1,7 +1,6 @@
 """Nothing of one run is seen by the next, though both ran in the same cell."""
 
 import json
-import os
 import random
 import threading
 
@@ -133,11 +132,8 @@ def test_references_to_the_warm_interpreter_are_not_counted(service):
 @pytest.fixture(scope="module")
 def one_cell():
     """A service with a single cell, so that every run is the next one of the same cell."""
-    instance = Service(workers=1, cells_per_worker=1, library_sets="base")
-    yield instance
-    status, log = instance.stop(), instance.log()
-    os.unlink(instance.log_path)
-    assert status == 0, log
+    with Service(workers=1, cells_per_worker=1, library_sets="base") as instance:
+        yield instance
 
 
 def traced(service):

@@ -40,16 +40,14 @@ def ring(tmp_path_factory):
 @pytest.fixture(scope="module")
 def guarded(ring):
     """A service with a key file."""
-    service = Service(workers=1, cells_per_worker=2, library_sets="base", key_file=ring.path,
-                      log_requests="on")
-    yield service
-    log = service.log()
-    assert service.stop() == 0, log
+    with Service(workers=1, cells_per_worker=2, library_sets="base", key_file=ring.path,
+                 log_requests="on") as service:
+        yield service
+        log = service.log()
     for name in ("plain", "single", "slow", "expired"):
         assert re.search(f'"key": *"{name}"|{name}@127.0.0.1', log), log
     for key in ring.keys.values():
         assert key not in log
-    os.unlink(service.log_path)
 
 
 def ask(service, *lines, body=SCRIPT, method="POST", path="/execute",

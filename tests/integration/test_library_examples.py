@@ -25,10 +25,8 @@ def equipped(service):
     if not VENV:
         yield service
         return
-    instance = Service(python_venv=VENV)
-    yield instance
-    assert instance.stop() == 0, instance.log()
-    os.unlink(instance.log_path)
+    with Service(python_venv=VENV) as instance:
+        yield instance
 
 
 @pytest.fixture(scope="module")

@@ -43,12 +43,8 @@ def line_of(service, request_id):
 
 @pytest.fixture(scope="module")
 def logged():
-    instance = Service(log_requests="on", **SMALL)
-    yield instance
-    status = instance.stop()
-    log = instance.log()
-    os.unlink(instance.log_path)
-    assert status == 0, log
+    with Service(log_requests="on", **SMALL) as instance:
+        yield instance
 
 
 def post(service, script, request_id, **fields):
@@ -182,8 +178,7 @@ def test_forged_id(logged):
 
 def test_never_the_script(logged):
     """Nor what it printed, returned or raised, nor what came along, at any level but by request."""
-    service = Service(log_requests="on", log_level="debug", **SMALL)
-    try:
+    with Service(log_requests="on", log_level="debug", **SMALL) as service:
         for body in ("return MARK", "raise ValueError(MARK)", "print(MARK)\n    return set()"):
             post(service, f"import sys\nMARK = 'never' + 'logged'\n# neverlogged\ndef main(**k):\n"
                  f"    print(MARK, file=sys.stderr)\n    {body}", "log-secret",
@@ -193,9 +188,6 @@ def test_never_the_script(logged):
                      Authorization="Bearer neverlogged", Cookie="neverlogged")
         assert len(lines_of(service, "log-secret", 4)) == 4
         assert "neverlogged" not in service.log()
-    finally:
-        service.stop()
-        os.unlink(service.log_path)
 
 
 def test_scripts_on_request(make_service):

@@ -2,10 +2,8 @@
 
 import concurrent.futures
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -21,12 +19,8 @@ LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="[^"\\\n]*",?)*)\})? (\S+)')
 
 @pytest.fixture(scope="module")
 def counted():
-    instance = Service(**SETTINGS)
-    yield instance
-    status = instance.stop()
-    log = instance.log()
-    os.unlink(instance.log_path)
-    assert status == 0, log
+    with Service(**SETTINGS) as instance:
+        yield instance
 
 
 def page(service):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import BUILD, CONF
+from conftest import BUILD, CONF, Service
 from supervision import eventually
 
 CALL = """
@@ -31,10 +31,8 @@ def refused():
 @pytest.fixture(scope="module")
 def one_cell():
     """One cell: what runs next runs where the last one ran."""
-    from conftest import Service
-    service = Service(workers=1, cells_per_worker=1, library_sets="base")
-    yield service
-    assert service.stop() == 0, service.log()
+    with Service(workers=1, cells_per_worker=1, library_sets="base") as service:
+        yield service
 
 
 def cause_of(service, body, status=400, **fields):

@@ -13,6 +13,7 @@ import pytest
 
 from answers import ok, refused
 from certificates import Authority
+from conftest import Service
 from streams import ACCEPT, Stream, end, parse, printed, public_client
 from supervision import Flight, Tree, answers_again, eventually, kill
 
@@ -23,10 +24,8 @@ CHANNEL = 1000  # the descriptor that an execution answers over
 @pytest.fixture(scope="module")
 def small():
     """An instance with one cell: whoever holds it is noticed."""
-    from conftest import Service
-    service = Service(workers=1, cells_per_worker=1, library_sets="base")
-    yield service
-    assert service.stop() == 0, service.log()
+    with Service(workers=1, cells_per_worker=1, library_sets="base") as service:
+        yield service
 
 
 def busy(service):

@@ -1,9 +1,9 @@
 #include "tests/unit/unit.h"
+#include "tests/unit/unit_request.h"
 
 #include <errno.h>
 
 #include "fcgi-app/json_out.h"
-#include "fcgi-app/request.h"
 
 #define SCRIPT_ERROR "script must be a non-empty string"
 #define SCRIPT_ALLOWED "a string of 1 to 1048576 bytes of UTF-8, not blank"
@@ -15,41 +15,9 @@
 #define MEMORY_ALLOWED "an integer from 16 to 2048"
 #define BODY_ALLOWED "one JSON object (RFC 8259), UTF-8, no duplicate keys, depth at most 64"
 
-static struct config config;
-static struct request_rules rules;
-static struct request request;
-static struct request_refusal refusal;
-
-static int set_up(void **state)
-{
-	(void)state;
-	config_default(&config, "/bin/vivarium");
-	request_rules_init(&rules, &config);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	request_free(&request);
-	return 0;
-}
-
-static int parse(const char *body, size_t length)
-{
-	char *copy = unit_copy(body, length);
-	int r;
-
-	request_reset(&request);
-	memset(&refusal, 0xA5, sizeof(refusal));
-	r = request_parse(copy, length, &rules, 42, &request, &refusal);
-	free(copy);
-	return r;
-}
-
 static void expect_valid(const char *body)
 {
-	if (parse(body, strlen(body)))
+	if (parse_request(body, strlen(body)))
 		fail_msg("%s refused: %s", body, refusal.error);
 	assert_string_equal(refusal.error, "");
 }
@@ -68,7 +36,7 @@ struct refused {
 
 static void expect_refused(const struct refused *refused)
 {
-	if (parse(refused->body, refused->length) != -EINVAL)
+	if (parse_request(refused->body, refused->length) != -EINVAL)
 		fail_msg("not refused: %s", refused->body);
 	assert_string_equal(refusal.error, refused->error);
 	assert_string_equal(refusal.allowed, refused->allowed);
@@ -189,7 +157,7 @@ static void test_blank_scripts(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(blank); i++) {
 		snprintf(body, sizeof(body), "{\"script\":\"%s\"}", blank[i]);
-		assert_int_equal(parse(body, strlen(body)), -EINVAL);
+		assert_int_equal(parse_request(body, strlen(body)), -EINVAL);
 		assert_string_equal(refusal.error, SCRIPT_ERROR);
 	}
 	for (size_t i = 0; i < COUNT(not_blank); i++) {
@@ -338,7 +306,7 @@ static void test_long_words_are_clipped(void **state)
 		for (int i = 0; i < 100; i++)
 			used += snprintf(body + used, sizeof(body) - (size_t)used, "\xE6\x97\xA5");
 		snprintf(body + used, sizeof(body) - (size_t)used, "\":%0*d", 200, 0);
-		assert_int_equal(parse(body, strlen(body)), -EINVAL);
+		assert_int_equal(parse_request(body, strlen(body)), -EINVAL);
 		assert_true(json_out_is_utf8(refusal.field, strlen(refusal.field)));
 		assert_true(strlen(refusal.field) > CLIP_BYTES - 4);
 		assert_int_equal(strspn(refusal.got, "0"), 60);
@@ -357,7 +325,7 @@ static void test_depth(void **state)
 		memset(body + used, '[', (size_t)depth - 1);
 		memset(body + used + depth - 1, ']', (size_t)depth - 1);
 		body[used + 2 * depth - 2] = '}';
-		assert_int_equal(parse(body, (size_t)used + 2 * (size_t)depth - 1),
+		assert_int_equal(parse_request(body, (size_t)used + 2 * (size_t)depth - 1),
 			depth <= 64 ? 0 : -EINVAL);
 	}
 }
@@ -389,11 +357,11 @@ static void test_script_sizes(void **state)
 		used += (size_t)snprintf(body, size, "{\"script\":\"");
 		memset(body + used, 'x', bytes);
 		memcpy(body + used + bytes, "\"}", 2);
-		assert_int_equal(parse(body, used + bytes + 2), extra ? -EINVAL : 0);
+		assert_int_equal(parse_request(body, used + bytes + 2), extra ? -EINVAL : 0);
 		for (size_t i = 0; i < bytes; i++)
 			memcpy(body + used + 6 * i, "\\u0078", 6);
 		memcpy(body + used + 6 * bytes, "\"}", 2);
-		assert_int_equal(parse(body, used + 6 * bytes + 2), extra ? -EINVAL : 0);
+		assert_int_equal(parse_request(body, used + 6 * bytes + 2), extra ? -EINVAL : 0);
 	}
 	assert_string_equal(refusal.error, "script must be at most 1048576 bytes of UTF-8");
 	assert_string_equal(refusal.field, "script");
@@ -407,7 +375,7 @@ static void test_entry_sizes(void **state)
 	(void)state;
 	for (int bytes = 254; bytes <= 257; bytes++) {
 		snprintf(body, sizeof(body), "{\"script\":\"x\",\"entry\":\"%0*d\"}", bytes, 7);
-		assert_int_equal(parse(body, strlen(body)), bytes <= 255 ? 0 : -EINVAL);
+		assert_int_equal(parse_request(body, strlen(body)), bytes <= 255 ? 0 : -EINVAL);
 	}
 	assert_string_equal(refusal.error, ENTRY_ERROR);
 }
@@ -422,7 +390,7 @@ static void test_got_is_clipped(void **state)
 		snprintf(
 			body, sizeof(body), "{\"script\":\"x\",\"timeout\":[%0*d]}", digits - 2, 0);
 		memset(strchr(body, '[') + 1, '1', (size_t)digits - 2);
-		assert_int_equal(parse(body, strlen(body)), -EINVAL);
+		assert_int_equal(parse_request(body, strlen(body)), -EINVAL);
 		assert_int_equal(
 			strlen(refusal.got), digits <= CLIP_BYTES ? digits : CLIP_BYTES + 3);
 		if (digits > CLIP_BYTES)
@@ -472,7 +440,7 @@ static void test_reset_starts_clean(void **state)
 	assert_int_equal(request.script.length, 0);
 	assert_int_equal(request.entry.length, 0);
 	assert_int_equal(request.unknown_fields, 0);
-	assert_int_equal(parse(TEXT("{\"script\":\"longer\",\"entry\":1}")), -EINVAL);
+	assert_int_equal(parse_request(TEXT("{\"script\":\"longer\",\"entry\":1}")), -EINVAL);
 	expect_valid("{\"script\":\"x\"}");
 	expect_text(&request.script, "x");
 	expect_text(&request.entry, "main");
@@ -495,7 +463,7 @@ static void test_own_limits(void **state)
 		"an integer from 16 to 100", "101"});
 }
 
-#define REQUEST_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define REQUEST_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_request, tear_down_request)
 
 /* A key's maxima lower the configuration's, and the defaults with them; they never raise them. */
 static void test_lowered(void **state)

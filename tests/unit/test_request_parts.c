@@ -1,43 +1,17 @@
 /* The fields of a request that become frames of the job. */
 #include "tests/unit/unit.h"
+#include "tests/unit/unit_request.h"
 
 #include <errno.h>
 
-#include "fcgi-app/request.h"
 #include "sandbox/frame.h"
-
-static struct config config;
-static struct request_rules rules;
-static struct request request;
-static struct request_refusal refusal;
-
-static int set_up(void **state)
-{
-	(void)state;
-	config_default(&config, "/bin/vivarium");
-	request_rules_init(&rules, &config);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	request_free(&request);
-	return 0;
-}
 
 static int parse(const char *members)
 {
 	char body[4096];
-	char *copy;
-	int n = snprintf(body, sizeof(body), "{\"script\":\"x\",%s}", members), r;
+	int n = snprintf(body, sizeof(body), "{\"script\":\"x\",%s}", members);
 
-	copy = unit_copy(body, (size_t)n);
-	request_reset(&request);
-	memset(&refusal, 0xA5, sizeof(refusal));
-	r = request_parse(copy, (size_t)n, &rules, 42, &request, &refusal);
-	free(copy);
-	return r;
+	return parse_request(body, (size_t)n);
 }
 
 /* "type:payload;" for each frame. */
@@ -167,5 +141,5 @@ int main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_refused_files), cmocka_unit_test(test_sizes)};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, set_up_request, tear_down_request);
 }

@@ -15,7 +15,7 @@ import pytest
 TOP = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests" / "fault"), str(TOP / "tests")]
 
-from conftest import Answer, Service, free_port  # noqa: E402
+from conftest import Service, free_port  # noqa: E402
 from supervision import eventually  # noqa: E402
 
 GROUPS = Path("/sys/fs/cgroup")
@@ -241,11 +241,11 @@ def test_not_delegated_is_not_used():
         Unit("vivarium-refused", properties=(), cgroup="required")
 
 
-def test_run_sh_asks_systemd_for_a_scope():
-    """`make run` from a root shell: a scope of its own, with all that is delegated."""
-    made = Service(library_sets=SETS, **SIZES)
+def assert_has_a_scope(made, *limits):
+    """What limits its scripts is a scope of its own, which goes when it ends."""
     try:
-        assert made.get("/health").data["isolation"]["memory_cgroup"] is True
+        isolation = made.get("/health").data["isolation"]
+        assert all(isolation[name] is True for name in limits), made.log()
         own = Path(f"/proc/{made.process.pid}/cgroup").read_text().strip()
         scope = GROUPS / own.removeprefix("0::/").removesuffix("/vivarium-rest")
         assert scope.name.endswith(".scope")
@@ -255,6 +255,11 @@ def test_run_sh_asks_systemd_for_a_scope():
         assert made.stop(timeout=120) == 0
         os.unlink(made.log_path)
     assert eventually(lambda: not scope.exists(), 30)
+
+
+def test_run_sh_asks_systemd_for_a_scope():
+    """`make run` from a root shell: a scope of its own, with all that is delegated."""
+    assert_has_a_scope(Service(library_sets=SETS, **SIZES), "memory_cgroup")
 
 
 class UserService(Service):
@@ -281,15 +286,4 @@ def test_ordinary_user():
     uid = int(subprocess.check_output(["id", "-u", "tester"]))
     subprocess.run(["loginctl", "enable-linger", "tester"], check=True)
     assert eventually(lambda: Path(f"/run/user/{uid}/systemd/private").exists(), 60)
-    made = UserService(uid)
-    try:
-        isolation = made.get("/health").data["isolation"]
-        assert isolation["memory_cgroup"] is True and isolation["pids_cgroup"] is True, made.log()
-        own = Path(f"/proc/{made.process.pid}/cgroup").read_text().strip()
-        scope = GROUPS / own.removeprefix("0::/").removesuffix("/vivarium-rest")
-        assert scope.name.endswith(".scope")
-        struck(made.execute(children(4, "x = bytearray(b'x') * (32 << 20)"), memory=64), 64)
-        trivial(made)
-    finally:
-        assert made.stop(timeout=120) == 0
-    assert eventually(lambda: not scope.exists(), 30)
+    assert_has_a_scope(UserService(uid), "memory_cgroup", "pids_cgroup")
