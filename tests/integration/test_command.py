@@ -402,6 +402,13 @@ def test_output_files_and_encoding():
     assert data["files"] == [{"path": "a.txt", "size": 1, "content_base64": "eA=="}]
 
 
+def test_end_after_the_value():
+    """The value is on standard output, how the process ended after it on standard error."""
+    done = run("import atexit, os\ndef main():\n    atexit.register(os.kill, os.getpid(), 9)\n    return 1")
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert done.stderr == "vivarium: the script was killed by SIGKILL after the value was there\n"
+
+
 @pytest.mark.parametrize("options, words", [
     (["--output", "*"], "--output needs --output-dir, or --json"),
     (["--output-dir", "/tmp"], "--output-dir needs --output"),
