@@ -1,16 +1,13 @@
 #include "fcgi-app/answer.h"
 
+#include "fcgi-app/answer_words.h"
 #include "fcgi-app/exit_status.h"
 #include "fcgi-app/json_out.h"
 #include "sandbox/refusal.h"
 
-#include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-static const double MIB = 1024 * 1024;
 
 void answer_timestamp(char text[32])
 {
@@ -21,41 +18,17 @@ void answer_timestamp(char text[32])
 	strftime(text, 32, "%Y-%m-%dT%H:%M:%S+00:00", &utc);
 }
 
-static double milliseconds(uint64_t us)
-{
-	return (double)us / 1000;
-}
-
 static void put_text(struct json_out *out, const char *key, struct answer_text text)
 {
 	json_out_key(out, key);
 	json_out_string(out, text.data, text.length);
 }
 
-/*
- * Words of an execution as one line. The harness makes one of them, but it may not be the harness
- * that speaks.
- */
-static size_t flatten(char *line, size_t size, struct answer_text text)
-{
-	const unsigned char *at = (const unsigned char *)text.data, *end = at + text.length;
-	size_t used = 0;
-
-	for (; at < end && used < size; at++, used++) {
-		line[used] = *at < 0x20 || *at == 0x7f ? ' ' : (char)*at;
-		if (end - at > 1 && at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) {
-			line[used] = ' '; /* U+0080 to U+009F */
-			at++;
-		}
-	}
-	return used;
-}
-
 static void put_line(struct json_out *out, struct answer_text text)
 {
 	char line[ERROR_TEXT_MAX_BYTES];
 
-	json_out_string(out, line, flatten(line, sizeof(line), text));
+	json_out_string(out, line, answer_words_flatten(line, sizeof(line), text));
 }
 
 static void put_line_member(struct json_out *out, const char *key, struct answer_text text)
@@ -78,95 +51,6 @@ static void put_closing(struct json_out *out, const char *request_id)
 
 /* --- after a run --------------------------------------------------------------------------- */
 
-static const char *signal_name(int number, char text[32])
-{
-	const char *name = sigabbrev_np(number);
-
-	if (name)
-		snprintf(text, 32, "SIG%s", name);
-	else
-		snprintf(text, 32, "signal %d", number);
-	return text;
-}
-
-static struct answer_text literal(const char *text)
-{
-	return (struct answer_text){.data = text, .length = strlen(text)};
-}
-
-/* What the value was: the entry's, or the last expression's. */
-static void name_value(const struct request *request, char *text, size_t size)
-{
-	if (request->limits.flags & JOB_ENTRY_IF_DEFINED)
-		snprintf(text, size, "The script's value");
-	else if (request->has_entry)
-		snprintf(text, size, "Return value of '%.*s'", (int)request->entry.length,
-			request->entry.data);
-	else
-		snprintf(text, size, "Value of the last expression");
-}
-
-/* The line for people, where the worker decided; the script's own words elsewhere. */
-struct answer_text answer_error_line(const struct answer_run *run, char *text, size_t size)
-{
-	const struct verdict *verdict = &run->verdict;
-	char name[32], value[ENTRY_MAX_BYTES + 32];
-
-	name_value(run->request, value, sizeof(value));
-	switch ((enum verdict_kind)verdict->kind) {
-	case VERDICT_EXIT:
-		if (run->error_text.length)
-			return run->error_text;
-		if (run->request->has_entry &&
-			!(run->request->limits.flags & JOB_ENTRY_IF_DEFINED))
-			snprintf(text, size,
-				"Script ended without returning from %.*s() (exit code %d)",
-				(int)run->request->entry.length, run->request->entry.data,
-				verdict->exit_code);
-		else
-			snprintf(text, size, "Script ended without reaching its end (exit code %d)",
-				verdict->exit_code);
-		break;
-	case VERDICT_NOT_JSON:
-		if (run->error_type.length)
-			return run->error_text;
-		snprintf(text, size, "ValueError: %s is not JSON serializable: %.*s", value,
-			(int)run->error_text.length, run->error_text.data);
-		break;
-	case VERDICT_RESULT_TOO_LARGE:
-		snprintf(text, size, "%s is %" PRIu64 " bytes of JSON, over the limit of %" PRIu64,
-			value, verdict->used, verdict->limit);
-		break;
-	case VERDICT_MEMORY:
-		snprintf(text, size, "Script execution failed: memory limit exceeded (%g MiB)",
-			(double)verdict->limit / MIB);
-		break;
-	case VERDICT_SIGNAL:
-		snprintf(text, size, "Script was killed by %s", signal_name(verdict->signal, name));
-		break;
-	case VERDICT_TIME:
-		snprintf(text, size, "Script execution timed out after %g seconds",
-			milliseconds(verdict->limit));
-		break;
-	case VERDICT_CPU:
-		snprintf(text, size, "Script execution timed out: %g seconds of CPU time used",
-			milliseconds(verdict->limit));
-		break;
-	case VERDICT_EXCEPTION:
-	case VERDICT_SYNTAX:
-	case VERDICT_NO_MAIN:
-	case VERDICT_BLOCKED_IMPORT:
-		return run->error_text;
-	case VERDICT_OK:
-	case VERDICT_INTERNAL:
-	case VERDICT_COUNT:
-	default:
-		snprintf(text, size, "Internal error");
-		break;
-	}
-	return literal(text);
-}
-
 static void put_limit(struct json_out *out, double limit, double used, int decimals,
 	const char *unit)
 {
@@ -183,10 +67,12 @@ static void put_limits(struct json_out *out, const struct verdict *verdict)
 	switch (verdict->kind) {
 	case VERDICT_TIME:
 	case VERDICT_CPU:
-		put_limit(out, milliseconds(verdict->limit), milliseconds(verdict->used), 3, "s");
+		put_limit(out, answer_words_ms(verdict->limit), answer_words_ms(verdict->used), 3,
+			"s");
 		return;
 	case VERDICT_MEMORY:
-		put_limit(out, (double)verdict->limit / MIB, (double)verdict->used / MIB, 1, "MiB");
+		put_limit(out, (double)verdict->limit / ANSWER_WORDS_MIB,
+			(double)verdict->used / ANSWER_WORDS_MIB, 1, "MiB");
 		return;
 	case VERDICT_RESULT_TOO_LARGE:
 		put_limit(out, (double)verdict->limit, (double)verdict->used, 0, "bytes");
@@ -235,7 +121,7 @@ static void put_cause(struct json_out *out, const struct answer_run *run)
 	}
 	if (verdict->kind == VERDICT_SIGNAL) {
 		json_out_key(out, "signal");
-		json_out_text(out, signal_name(verdict->signal, name));
+		json_out_text(out, answer_words_signal(verdict->signal, name));
 	}
 	put_limits(out, verdict);
 	put_refused(out, verdict);
@@ -327,68 +213,6 @@ static void put_visualizations(struct json_out *out, const struct answer_run *ru
 	json_out_end(out, ']');
 }
 
-/* The warning that a process came to another end than its own after its value, or "". */
-static void name_after_value(const struct verdict *verdict, char *text, size_t size)
-{
-	char name[32];
-
-	*text = '\0';
-	if (verdict->kind != VERDICT_OK)
-		return;
-	if (verdict->after_value == VERDICT_TIME)
-		snprintf(text, size, "threads or atexit handlers were still running after the value "
-				     "was there, and were ended");
-	else if (verdict->after_value == VERDICT_SIGNAL)
-		snprintf(text, size, "the script was killed by %s after the value was there",
-			signal_name(verdict->signal, name));
-	else if (verdict->after_value == VERDICT_CPU)
-		snprintf(text, size,
-			"the script was ended after the value was there: %g seconds of CPU time used",
-			milliseconds(verdict->limit));
-	else if (verdict->after_value == VERDICT_MEMORY)
-		snprintf(text, size,
-			"the script was ended after the value was there: memory limit exceeded (%g MiB)",
-			(double)verdict->limit / MIB);
-	else if (verdict->after_value == VERDICT_EXIT && verdict->exit_code)
-		snprintf(text, size, "the script ended with exit code %d after the value was there",
-			verdict->exit_code);
-}
-
-/* Those that are not words of the execution, by their number among themselves; "": no more. */
-static void own_warning(
-	const struct answer_run *run, size_t index, char text[ANSWER_WARNING_BYTES])
-{
-	name_after_value(&run->verdict, text, ANSWER_WARNING_BYTES);
-	if (*text && index == 0)
-		return;
-	if (run->live_is_cut && index == (*text ? 1 : 0))
-		snprintf(text, ANSWER_WARNING_BYTES,
-			"live output was not read in time, and is not complete");
-	else
-		*text = '\0';
-}
-
-bool answer_warning(const struct answer_run *run, size_t index, char text[ANSWER_WARNING_BYTES])
-{
-	static const char unknown[] = "unknown field: ";
-	size_t unknown_fields = run->request->unknown_fields, length = 0;
-	struct answer_text warning;
-
-	if (index < unknown_fields) {
-		length = strlen(unknown);
-		memcpy(text, unknown, length);
-		warning = literal(run->request->unknown_field[index]);
-	} else if (index - unknown_fields < run->warning_count) {
-		warning = run->warnings[index - unknown_fields];
-	} else {
-		own_warning(run, index - unknown_fields - run->warning_count, text);
-		return *text;
-	}
-	length += flatten(text + length, ANSWER_WARNING_BYTES - 1 - length, warning);
-	text[length] = '\0';
-	return true;
-}
-
 static void put_warnings(struct json_out *out, const struct answer_run *run)
 {
 	char text[ANSWER_WARNING_BYTES];
@@ -410,15 +234,15 @@ static void put_usage(struct json_out *out, const struct answer_run *run)
 	json_out_key(out, "usage");
 	json_out_begin(out, '{');
 	json_out_key(out, "queue_ms");
-	json_out_decimal(out, milliseconds(run->queue_us), 3);
+	json_out_decimal(out, answer_words_ms(run->queue_us), 3);
 	json_out_key(out, "fork_ms");
-	json_out_decimal(out, milliseconds(verdict->fork_us), 3);
+	json_out_decimal(out, answer_words_ms(verdict->fork_us), 3);
 	json_out_key(out, "wall_ms");
-	json_out_decimal(out, milliseconds(verdict->wall_us), 3);
+	json_out_decimal(out, answer_words_ms(verdict->wall_us), 3);
 	json_out_key(out, "cpu_ms");
-	json_out_decimal(out, milliseconds(verdict->cpu_us), 3);
+	json_out_decimal(out, answer_words_ms(verdict->cpu_us), 3);
 	json_out_key(out, "memory_mb");
-	json_out_decimal(out, (double)verdict->memory_bytes / MIB, 1);
+	json_out_decimal(out, (double)verdict->memory_bytes / ANSWER_WORDS_MIB, 1);
 	json_out_key(out, "template");
 	json_out_text(out, verdict->template_name);
 	json_out_key(out, "parked");
@@ -448,8 +272,8 @@ void answer_server_timing(const struct answer_run *run, char *text, size_t size)
 	const struct verdict *verdict = &run->verdict;
 
 	snprintf(text, size, "queue;dur=%.3f, fork;dur=%.3f, wall;dur=%.3f, cpu;dur=%.3f",
-		milliseconds(run->queue_us), milliseconds(verdict->fork_us),
-		milliseconds(verdict->wall_us), milliseconds(verdict->cpu_us));
+		answer_words_ms(run->queue_us), answer_words_ms(verdict->fork_us),
+		answer_words_ms(verdict->wall_us), answer_words_ms(verdict->cpu_us));
 }
 
 int answer_exit_code(const struct verdict *verdict)

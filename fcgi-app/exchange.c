@@ -88,8 +88,7 @@ static void write_plain(struct exchange *exchange, int status, const char *conte
 
 	if (status == 202) /* all there is to say */
 		snprintf(content, sizeof(content), "Content-Length: 0\r\n");
-	else if (status !=
-		 204) /* which has no content, and no length of it either (RFC 9110, 8.6) */
+	else if (status != 204) /* no content, and no length of it either (RFC 9110, 8.6) */
 		snprintf(content, sizeof(content), "Content-Type: %s\r\nContent-Length: %zu\r\n%s",
 			content_type, answer->length, vary);
 	write_head(exchange, status, content, extra_headers);
@@ -101,8 +100,7 @@ static void write_packed_part(void *fcgi, const char *data, size_t length)
 	fcgi_write(fcgi, data, length);
 }
 
-/* Returns whether it was packed: there may be no memory for that. How long it is shows at its end.
- */
+/* Returns whether it was packed: there may be no memory. How long it is shows at its end. */
 static bool write_packed(struct exchange *exchange, int status, const char *content_type,
 	const char *vary, const char *extra_headers)
 {

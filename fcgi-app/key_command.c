@@ -88,8 +88,7 @@ static int make_key(
 	if (!key_name_is_valid(name))
 		return err_set_plainly(err, EINVAL,
 			"a name is 1 to 63 letters, digits, \".\", \"_\" and \"-\", a letter or "
-			"digit "
-			"first, not \"%.80s\"",
+			"digit first, not \"%.80s\"",
 			name);
 	snprintf(key->name, sizeof(key->name), "%s", name);
 	for (i = 0; !r && i < options->key_setting_count; i++)

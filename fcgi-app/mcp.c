@@ -226,8 +226,7 @@ static void run(struct call *call)
 		mcp_calls_leave(calls, &running);
 }
 
-/* Whether a call names the tool and has arguments that are an object, or none; else it was
- * answered. */
+/* Whether a call names the tool, and its arguments are an object, or none; else it was answered. */
 static bool check_call(struct call *call)
 {
 	const struct mcp_name *name = &call->message.name;
