@@ -90,8 +90,3 @@ int landlock_confine(const struct landlock_rule *rules, size_t count, bool scope
 		return err_set(err, errno, "put Landlock rules in force");
 	return 0;
 }
-
-int landlock_probe(struct err *err)
-{
-	return ask_abi() < 1 ? err_set(err, errno, "ask for Landlock") : 0;
-}

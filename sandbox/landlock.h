@@ -22,7 +22,4 @@ struct landlock_rule {
  */
 int landlock_confine(const struct landlock_rule *rules, size_t count, bool scoped, struct err *err);
 
-/* Whether the kernel offers it. Returns 0 or a negative errno. */
-int landlock_probe(struct err *err);
-
 #endif
