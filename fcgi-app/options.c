@@ -153,10 +153,10 @@ static int take_option(struct options *options, int code, const char *value)
 	}
 }
 
-/* The configuration: defaults, the file (conf/vivarium.conf beside the program's tree), --set. */
+/* The configuration: defaults, the file (--config, or the one in /etc), --set. */
 static int load_config(struct options *options, struct err *err)
 {
-	static const char *const places[] = {"/etc/vivarium/vivarium.conf"};
+	static const char installed[] = "/etc/vivarium/vivarium.conf";
 	char program[CONFIG_TEXT_BYTES] = "";
 	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	const char *path = options->config_path;
@@ -165,11 +165,11 @@ static int load_config(struct options *options, struct err *err)
 
 	program[n > 0 ? n : 0] = '\0';
 	config_default(&options->config, program);
-	if (!path && access(places[0], R_OK) == 0)
-		path = places[0];
+	if (!path && access(installed, R_OK) == 0)
+		path = installed;
 	if (!path)
 		return err_set(err, ENOENT, "name a configuration with --config, for %s is not there",
-			places[0]);
+			installed);
 	r = config_load(&options->config, path, err);
 	for (i = 0; !r && i < options->set_count; i++)
 		r = config_set(&options->config, options->sets[i], err);
