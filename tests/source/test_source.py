@@ -1,5 +1,6 @@
 """The rules of the source tree that a compiler does not check."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -70,6 +71,15 @@ def test_policy_of_the_package_is_the_default():
     known = set(re.findall(r"KEY(?:_AS|_WORD)?\((\w+), ", (TOP / "fcgi-app" / "config.c").read_text()))
     known -= {"name"}
     assert shown == known
+
+
+def test_every_route_is_described():
+    """fcgi-app/openapi.json has the paths that the dispatcher has, with their methods."""
+    table = (TOP / "fcgi-app/dispatcher.c").read_text().partition("} routes[] = {\n")[2]
+    routes = re.findall(r'^\t\{"(/[^"]*)", "([A-Z]+)"', table, re.M)
+    paths = json.loads((TOP / "fcgi-app/openapi.json").read_text())["paths"]
+    assert sorted(routes) == sorted((path, method.upper()) for path, item in paths.items()
+                                    for method in item)
 
 
 @pytest.mark.parametrize("folder", MAY_INCLUDE)
