@@ -80,15 +80,19 @@ static void take_traceback(struct cell *cell, const struct frame *frame)
 	buffer_append(&cell->run.traceback, frame->payload, frame->length);
 }
 
-/* Without the memory for it the answer goes without it. */
+/*
+ * Figures come first, then all files, perhaps twice. Without the memory for it the answer goes
+ * without it.
+ */
 static void take_extra(struct cell *cell, const struct frame *frame)
 {
 	struct cell_run *run = &cell->run;
+	enum frame_type kind = run->extra ? FRAME_FILE : FRAME_FIGURE;
 
 	if (cell->state != CELL_RUNNING && cell->state != CELL_FINISHING)
 		return;
 	if (frame->type != FRAME_FILES)
-		extras_take(&run->extras[run->extra], frame);
+		extras_take(&run->extras[run->extra], kind, frame);
 	else if (run->extra < CELL_EXTRAS - 1)
 		run->extra++;
 }

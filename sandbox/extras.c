@@ -98,8 +98,12 @@ static int take_warning(struct extras *extras, const struct frame *frame)
 	return keep(extras, frame);
 }
 
-int extras_take(struct extras *extras, const struct frame *frame)
+int extras_take(struct extras *extras, enum frame_type kind, const struct frame *frame)
 {
+	if ((frame->type == FRAME_FILE || frame->type == FRAME_FIGURE) && frame->type != kind) {
+		close_open(extras);
+		return 0;
+	}
 	switch ((int)frame->type) {
 	case FRAME_FILE:
 		return take_file(extras, frame);

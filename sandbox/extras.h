@@ -21,11 +21,13 @@ struct extras {
 };
 
 /*
- * Takes one FRAME_FILE, FRAME_FIGURE, FRAME_CONTENT or FRAME_WARNING of an execution. Files must
+ * Takes one FRAME_FILE, FRAME_FIGURE, FRAME_CONTENT or FRAME_WARNING of an execution; kind: FRAME_FILE
+ * or FRAME_FIGURE, the only one of the two that may be in there, so that however many of these parts
+ * are put together later, no cap counts twice. Files must
  * come with plain paths (paths.h) in ascending order of their bytes, none twice; content without
  * an opened file or figure, or over the cap, is dropped. Returns 0 or -ENOMEM.
  */
-int extras_take(struct extras *extras, const struct frame *frame);
+int extras_take(struct extras *extras, enum frame_type kind, const struct frame *frame);
 
 /* Forgets all, keeping up to keep_bytes of memory for the next use. */
 void extras_reset(struct extras *extras, size_t keep_bytes);

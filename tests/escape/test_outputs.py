@@ -223,6 +223,21 @@ def test_forged_figures_and_warnings(service):
     assert answer.data["warnings"] == ["figures", "files"]
 
 
+@pytest.mark.parametrize("frames", [
+    f"b''.join(frame({FILE}, b'%03d' % i) + frame({CONTENT}, b'x') for i in range(100))",
+    f"(frame({FIGURE}, bytes(8)) + frame({CONTENT}, b'x')) * 16",
+    f"frame({WARNING}, b'w') * 24",
+])
+def test_parts_do_not_add_up(service, frames):
+    """What is within its cap before the announcement and again after it is not twice the cap."""
+    cells = service.get("/health").data["workers"]["total"]
+    for _ in range(cells + 1):
+        answer = says(service, f"{frames} + frame({FILES}) + {frames}", outputs=["*"])
+        assert len(contents(answer)) in (0, 100)
+        assert len(answer.data.get("visualizations", [])) in (0, 16)
+        assert len(answer.data.get("warnings", [])) in (0, 48)
+
+
 def test_files_announced_often(service):
     """The second announcement replaces what came before, the third is no other one."""
     answer = says(service, files((b"a", b"1")) + " + " + files((b"b", b"2")) + " + " + files((b"c", b"3")))

@@ -4,11 +4,13 @@
 #include "sandbox/job.h"
 
 static struct extras extras;
+static enum frame_type kind = FRAME_FILE;
 
 static int tear_down(void **state)
 {
 	(void)state;
 	extras_reset(&extras, 0);
+	kind = FRAME_FILE;
 	return 0;
 }
 
@@ -17,7 +19,7 @@ static void take(enum frame_type type, const void *payload, size_t length)
 	char *copy = unit_copy(payload, length);
 	const struct frame frame = {.type = type, .length = (uint32_t)length, .payload = copy};
 
-	assert_int_equal(extras_take(&extras, &frame), 0);
+	assert_int_equal(extras_take(&extras, kind, &frame), 0);
 	free(copy);
 }
 
@@ -81,6 +83,24 @@ static void test_content_of_nothing(void **state)
 	expect("49:w;24:a;49:w;");
 }
 
+/* What two parts hold is put together: neither may have what only the other is for. */
+static void test_other_kind(void **state)
+{
+	struct figure_header header = {.number = 1};
+
+	(void)state;
+	take(FRAME_FILE, TEXT("a"));
+	take(FRAME_FIGURE, &header, sizeof(header));
+	take(FRAME_CONTENT, TEXT("lost"));
+	kind = FRAME_FIGURE;
+	take(FRAME_FIGURE, &header, sizeof(header));
+	take(FRAME_FILE, TEXT("b"));
+	take(FRAME_CONTENT, TEXT("lost"));
+	assert_int_equal(extras.files, 1);
+	assert_int_equal(extras.figures, 1);
+	assert_int_equal(extras.file_bytes + extras.figure_bytes, 0);
+}
+
 static void test_caps(void **state)
 {
 	char *large = calloc(1, FILES_MAX_BYTES + 1), path[16];
@@ -103,6 +123,7 @@ static void test_caps(void **state)
 	take(FRAME_CONTENT, large, 1);
 	take(FRAME_CONTENT, large, 1);
 	assert_int_equal(extras.file_bytes, FILES_MAX_BYTES);
+	kind = FRAME_FIGURE;
 	for (int i = 0; i < FIGURES_MAX + 5; i++) {
 		take(FRAME_FIGURE, &header, sizeof(header));
 		take(FRAME_CONTENT, large, FIGURES_MAX_BYTES / 8);
@@ -143,6 +164,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(test_files, tear_down),
 		cmocka_unit_test_teardown(test_paths_and_order, tear_down),
 		cmocka_unit_test_teardown(test_content_of_nothing, tear_down),
+		cmocka_unit_test_teardown(test_other_kind, tear_down),
 		cmocka_unit_test_teardown(test_caps, tear_down),
 		cmocka_unit_test_teardown(test_small_content_is_joined, tear_down)};
 
