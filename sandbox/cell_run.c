@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -134,13 +135,15 @@ void cell_run_note_started(struct cell *cell)
 
 int cell_run_keep_value(struct cell *cell, const char *text, uint32_t length)
 {
-	const struct json_scan_options options = {.max_bytes = RESULT_MAX_BYTES,
+	struct json_scan_options options = {.max_bytes = RESULT_MAX_BYTES,
 		.max_depth = RESULT_MAX_DEPTH,
 		.max_number_digits = RESULT_MAX_DIGITS,
-		.ascii_only = true,
-		.hash_seed = clock_now_us()};
+		.ascii_only = true};
 	struct json_scan_result result;
 
+	/* scripts read the same clocks as we do, and may have seen how long earlier values took */
+	if (getrandom(&options.hash_seed, sizeof(options.hash_seed), 0) < 0)
+		return -errno;
 	if (json_scan(text, length, &options, NULL, NULL, &result) < 0) {
 		cell->run.bad_value = true;
 		return buffer_append(&cell->run.value, json_scan_error_text(result.error),
