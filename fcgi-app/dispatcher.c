@@ -281,11 +281,31 @@ static void drain(struct service *service)
 	shutdown(service->execute.listener, SHUT_RDWR);
 }
 
+static int send_report(const struct service *service, const struct front_report *report)
+{
+	return message_send(service->dispatcher.setup->control, report, sizeof(*report), NULL, 0);
+}
+
 static int report(const struct service *service, enum front_report_type type)
 {
-	const struct front_report message = {.type = type};
+	return send_report(service, &(struct front_report){.type = type});
+}
 
-	return message_send(service->dispatcher.setup->control, &message, sizeof(message), NULL, 0);
+/*
+ * The worker at its other end lives, perhaps, and has only broken the rules, or seen us do so: then
+ * nobody but us knows that the cell is cut off.
+ */
+static int report_lost_lanes(const struct service *service)
+{
+	struct front_report lost = {.type = FRONT_REPORT_LANE_LOST};
+	size_t cell;
+	int r = 0;
+
+	while (!r && pool_take_lost(service->dispatcher.pool, &cell, &lost.lane)) {
+		lost.cell = (uint32_t)cell;
+		r = send_report(service, &lost);
+	}
+	return r;
 }
 
 /* Whoever can count the cells has the pool's lock: what all requests need is not stuck. */
@@ -338,7 +358,7 @@ static int handle_master(struct service *service)
 	if (r < 0)
 		return r;
 	if (order.type == FRONT_ORDER_LANE && fd >= 0)
-		pool_set_lane(service->dispatcher.pool, order.cell, fd_take(&fd));
+		pool_set_lane(service->dispatcher.pool, order.cell, fd_take(&fd), order.lane);
 	else if (order.type == FRONT_ORDER_DRAIN)
 		drain(service);
 	else if (order.type == FRONT_ORDER_LAYERS)
@@ -365,9 +385,11 @@ static int serve(struct service *service)
 			return 0;
 		if (poll(watched, 2, draining ? 20 : -1) < 0 && errno != EINTR)
 			return -errno;
-		if (watched[1].revents)
+		if (watched[1].revents) {
 			pool_handle(service->dispatcher.pool);
-		if (watched[0].revents)
+			r = report_lost_lanes(service);
+		}
+		if (!r && watched[0].revents)
 			r = handle_master(service);
 	}
 	return r;

@@ -53,7 +53,7 @@ struct front_tidings {
 };
 
 enum front_order_type {
-	FRONT_ORDER_LANE = 1, /* with one descriptor: the lane of cell `cell` */
+	FRONT_ORDER_LANE = 1, /* with one descriptor: lane `lane` of cell `cell` */
 	FRONT_ORDER_DRAIN, /* take no more requests, finish the ones at hand, exit */
 	FRONT_ORDER_PING, /* answer with FRONT_REPORT_ALIVE */
 	FRONT_ORDER_LAYERS, /* `layers` are in force in every cell */
@@ -65,6 +65,7 @@ enum front_order_type {
 struct front_order {
 	uint32_t type; /* enum front_order_type */
 	uint32_t cell;
+	uint32_t lane; /* tells the lanes of a cell apart */
 	uint32_t layers; /* LAYER_BITs */
 	struct front_tidings tidings;
 	uint32_t keys;
@@ -73,11 +74,13 @@ struct front_order {
 enum front_report_type {
 	FRONT_REPORT_READY = 1, /* it takes requests */
 	FRONT_REPORT_ALIVE, /* to a ping */
+	FRONT_REPORT_LANE_LOST, /* lane `lane` of cell `cell` broke: it needs another */
 };
 
 /* Front to master. */
 struct front_report {
 	uint32_t type; /* enum front_report_type */
+	uint32_t cell, lane;
 };
 
 /*

@@ -24,6 +24,7 @@ static void connect_cell(struct master *master, size_t cell)
 
 	if (worker->control < 0 || master->front.control < 0 || message_pair(SOCK_STREAM, pair) < 0)
 		return;
+	to_front.lane = ++master->lane[cell];
 	child_tell(worker, "a worker", &to_worker, sizeof(to_worker), &pair[0]);
 	master_tell_front(master, &to_front, &pair[1]);
 	close(pair[0]);
@@ -36,6 +37,14 @@ static void connect_cells(struct master *master, size_t first, size_t count)
 
 	for (i = first; i < first + count; i++)
 		connect_cell(master, i);
+}
+
+void master_children_replace_lane(struct master *master, size_t cell, uint32_t lane)
+{
+	if (master->draining || cell >= master_cell_count(master) || lane != master->lane[cell])
+		return;
+	log_info("master", "cell %zu lost its lane: it gets another", cell);
+	connect_cell(master, cell);
 }
 
 /* --- starting ------------------------------------------------------------------------------ */

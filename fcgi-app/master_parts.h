@@ -20,6 +20,7 @@ struct master {
 	struct template_trees trees;
 	struct child front, worker[MASTER_WORKERS_MAX];
 	bool up[MASTER_WORKERS_MAX * WORKER_CELLS_MAX];
+	uint32_t lane[MASTER_WORKERS_MAX * WORKER_CELLS_MAX]; /* number of a cell's last one */
 	uint32_t layers; /* LAYER_BITs in force in every cell that ever came up */
 	size_t cells_up;
 	bool any_layers, workers_started, front_ready, serving, draining;
@@ -46,6 +47,9 @@ void master_tell_front(struct master *master, const struct front_order *order, c
 
 /* Starts all workers and the front, for the templates are warm; a failure ends the service. */
 void master_children_start(struct master *master);
+
+/* A lane between both living ends broke; one that has a successor is of no interest any more. */
+void master_children_replace_lane(struct master *master, size_t cell, uint32_t lane);
 
 /* Takes every child that has died, and notes when it is due again or that the service ends. */
 void master_children_reap(struct master *master);

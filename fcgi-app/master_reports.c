@@ -89,6 +89,8 @@ void master_reports_handle_front(struct master *master)
 		master->front_ready = true;
 		tell_layers(master);
 		master->tidings.told_us = 0; /* not by this one */
+	} else if (report.type == FRONT_REPORT_LANE_LOST) {
+		master_children_replace_lane(master, report.cell, report.lane);
 	}
 	begin_serving(master);
 }

@@ -20,9 +20,11 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 enum {
 	NEWS_MAX = 32,
+	ALARM = UINT32_MAX, /* no cell has this index */
 	NO_CELL = -1,
 	NO_PLACE = -2, /* the queue gave the place to another client */
 	PATIENCE_US = 50 * 1000, /* to wait for a cell with the right set; an import takes longer */
@@ -42,6 +44,8 @@ struct pool_cell {
 	enum cell_state state;
 	int lane; /* owned; -1: none */
 	int next_lane; /* came while the cell was held; owned; -1: none */
+	uint32_t number, next_number; /* of these two */
+	bool lost; /* its lane broke, which nobody has been told yet */
 	size_t set; /* library set, as it last said */
 	bool leaving; /* it is to be built anew: with the end of its job, or once it is told */
 	uint64_t idle_us, changed_us; /* since when it is idle; when it was last made to change */
@@ -58,6 +62,7 @@ struct waiter {
 struct pool {
 	pthread_mutex_t mutex;
 	int epoll;
+	int alarm; /* an eventfd in it: some lane is lost */
 	size_t count;
 	const struct library_sets *sets;
 	bool some_leave; /* of the idle cells, perhaps */
@@ -68,6 +73,7 @@ struct pool {
 struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *sets, uint64_t seed)
 {
 	struct pool *pool = calloc(1, sizeof(*pool) + cells * sizeof(pool->cell[0]));
+	struct epoll_event alarm = {.events = EPOLLIN, .data = {.u64 = ALARM}};
 	size_t i;
 
 	if (!pool)
@@ -81,11 +87,13 @@ struct pool *pool_new(size_t cells, size_t queue, const struct library_sets *set
 	}
 	pool->queue = turns_new(queue, seed);
 	pool->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (pool->queue && pool->epoll >= 0)
+	pool->alarm = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pool->queue && epoll_ctl(pool->epoll, EPOLL_CTL_ADD, pool->alarm, &alarm) == 0)
 		return pool;
 	if (pool->queue)
 		turns_free(pool->queue);
 	fd_close(&pool->epoll);
+	fd_close(&pool->alarm);
 	free(pool);
 	return NULL;
 }
@@ -114,9 +122,13 @@ static void break_lane(struct pool *pool, size_t index)
 	frame_reader_reset(&cell->reader, 0);
 	cell->state = CELL_DOWN;
 	cell->leaving = false;
-	if (cell->next_lane < 0)
+	cell->lost = cell->next_lane < 0;
+	if (cell->lost) {
+		eventfd_write(pool->alarm, 1);
 		return;
+	}
 	cell->lane = fd_take(&cell->next_lane);
+	cell->number = cell->next_number;
 	cell->state = CELL_PREPARING;
 	watch(pool, index, EPOLL_CTL_ADD, true);
 }
@@ -316,15 +328,40 @@ void pool_handle(struct pool *pool)
 {
 	struct epoll_event events[NEWS_MAX];
 	int count = epoll_wait(pool->epoll, events, NEWS_MAX, 0), i;
+	eventfd_t alarms;
 
 	pthread_mutex_lock(&pool->mutex);
-	for (i = 0; i < count; i++)
-		read_news(pool, events[i].data.u64);
+	for (i = 0; i < count; i++) {
+		if (events[i].data.u64 == ALARM)
+			eventfd_read(pool->alarm, &alarms);
+		else
+			read_news(pool, events[i].data.u64);
+	}
 	let_leaving_go(pool);
 	pthread_mutex_unlock(&pool->mutex);
 }
 
-void pool_set_lane(struct pool *pool, size_t index, int fd)
+bool pool_take_lost(struct pool *pool, size_t *index, uint32_t *number)
+{
+	struct pool_cell *cell;
+	bool found = false;
+	size_t i;
+
+	pthread_mutex_lock(&pool->mutex);
+	for (i = 0; i < pool->count && !found; i++) {
+		cell = &pool->cell[i];
+		found = cell->lost;
+		if (!found)
+			continue;
+		cell->lost = false;
+		*index = i;
+		*number = cell->number;
+	}
+	pthread_mutex_unlock(&pool->mutex);
+	return found;
+}
+
+void pool_set_lane(struct pool *pool, size_t index, int fd, uint32_t number)
 {
 	struct pool_cell *cell;
 
@@ -336,6 +373,7 @@ void pool_set_lane(struct pool *pool, size_t index, int fd)
 	cell = &pool->cell[index];
 	fd_close(&cell->next_lane);
 	cell->next_lane = fd;
+	cell->next_number = number;
 	if (cell->state != CELL_BUSY)
 		break_lane(pool, index);
 	pthread_mutex_unlock(&pool->mutex);

@@ -32,8 +32,18 @@ int pool_descriptor(const struct pool *pool);
 /* Takes news from the lanes: cells that got ready, went down, or whose worker died. */
 void pool_handle(struct pool *pool);
 
-/* Connects a cell, by index, with its worker; fd becomes the pool's, an older one is given up. */
-void pool_set_lane(struct pool *pool, size_t index, int fd);
+/*
+ * Connects a cell, by index, with its worker; fd becomes the pool's, an older one is given up.
+ * number: tells lanes of a cell apart.
+ */
+void pool_set_lane(struct pool *pool, size_t index, int fd, uint32_t number);
+
+/*
+ * A cell whose lane broke, and for which no other one has come: its index and the broken lane's number,
+ * told once for each lane. Returns whether there was one. pool_descriptor becomes readable
+ * for it, too.
+ */
+bool pool_take_lost(struct pool *pool, size_t *index, uint32_t *number);
 
 /* Somebody who wants a cell. */
 struct pool_wish {
@@ -59,7 +69,7 @@ struct frame_reader *pool_reader(struct pool *pool, size_t cell);
 enum pool_return {
 	POOL_GOOD,
 	POOL_LEAVING, /* it is built anew: nobody gets it before it says that it is ready */
-	POOL_BROKEN, /* its lane failed: it stays down until a new one comes */
+	POOL_BROKEN, /* its lane failed: it is down until a new one comes (pool_take_lost) */
 };
 
 /* Gives the cell back. */

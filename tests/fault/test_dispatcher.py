@@ -432,6 +432,20 @@ def test_rooms_that_nobody_uses(taken_over, instance):
 
 
 REPORTS = {"empty": b"", "short": b"\1", "long": bytes(64), "of a worker": bytes(216)}
+LANE_LOST = 3
+
+
+def test_the_master_has_its_own_mind_about_lanes(make_service):
+    """A report of a lane that is none, or of one that has a successor, changes nothing."""
+    service = make_service(workers=1, cells_per_worker=1, library_sets="base", wedged_after=100)
+    stolen = TakenOver(service)
+    for cell, lane in ((0, 0), (0, 2), (0, 1 << 31), (1, 1), (1 << 31, 1)):
+        stolen.controls[0].send(struct.pack("=III", LANE_LOST, cell, lane))
+    kill(stolen.process, signal.SIGCONT)
+    stolen.close()
+    assert service.execute(TRIVIAL).status == 200
+    assert "lost its lane" not in service.log()
+    assert Tree(service).dispatcher.key == stolen.process.key
 
 
 def test_the_master_is_out_of_its_reach(make_service):
@@ -466,8 +480,33 @@ def test_descriptors_sent_to_the_others(make_service):
         socket.send_fds(stolen.lanes[0], [job()], [0, 1, 2])
         receive(stolen.lanes[0], RESULT)
     assert count()[1] <= before[1] + 1  # but for what its next execution needs
-    socket.send_fds(stolen.controls[0], [struct.pack("=I", 2)], [0, 1, 2])
+    socket.send_fds(stolen.controls[0], [struct.pack("=III", 2, 0, 0)], [0, 1, 2])
     assert eventually(lambda: is_gone(stolen.process), 3), service.log()
     stolen.close()
     assert answers_again(service)
     assert eventually(lambda: count() == before, 5), (count(), before)
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_lanes_that_break_are_replaced(make_service, idle):
+    """Both ends live, and only the lane between them is gone: the cell is not lost with it."""
+    service = make_service(workers=2, cells_per_worker=2, library_sets="base")
+    flight = None if idle else Flight(service.execute, "import time\ndef main(): time.sleep(9)")
+    if flight:
+        assert eventually(lambda: service.get("/health").data["workers"]["busy"] == 1, 3)
+    before = Tree(service)
+    stolen = TakenOver(service)
+    for lane in stolen.lanes:
+        if lane.family == socket.AF_UNIX and not lane.getsockname() and not lane.getpeername():
+            lane.shutdown(socket.SHUT_RDWR)
+    kill(stolen.process, signal.SIGCONT)
+    stolen.close()
+    if flight:
+        assert flight.answer().status == 500
+    assert eventually(lambda: service.log().count("lost its lane") == 4, 5)
+    for _ in range(5):  # all cells are there
+        flights = [Flight(service.execute, "import time\ndef main(): time.sleep(0.3)") for _ in range(4)]
+        assert [each.answer().status for each in flights] == [200] * 4
+    after = Tree(service)
+    assert after.dispatcher.key == before.dispatcher.key
+    assert [p.key for p in after.workers] == [p.key for p in before.workers]

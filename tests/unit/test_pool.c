@@ -34,7 +34,7 @@ static void connect_cells(struct bench *bench, size_t cells)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 		bench->worker[i] = pair[0];
 		bench->reader[i] = (struct frame_reader){.in = {.cap = 4096}};
-		pool_set_lane(bench->pool, i, pair[1]);
+		pool_set_lane(bench->pool, i, pair[1], 1);
 	}
 }
 
@@ -340,13 +340,47 @@ static void test_flood_gives_way(void **state)
 	}
 }
 
+/* A lane that breaks is told once, with its number, and the next one makes the cell whole. */
+static void test_lost_lane(void **state)
+{
+	struct bench *bench = *state;
+	uint32_t number = 0;
+	size_t cell = 99;
+	int pair[2];
+
+	connect_cells(bench, 2);
+	tell(bench, 1, FRAME_READY);
+	assert_false(pool_take_lost(bench->pool, &cell, &number));
+	assert_int_equal(acquire_set(bench, 0, 0, &cell), 0);
+	assert_int_equal(cell, 1);
+	pool_release(bench->pool, 1, POOL_BROKEN);
+	assert_true(pool_take_lost(bench->pool, &cell, &number));
+	assert_int_equal(cell, 1);
+	assert_int_equal(number, 1);
+	assert_false(pool_take_lost(bench->pool, &cell, &number));
+	close(bench->worker[0]);
+	pool_handle(bench->pool);
+	assert_true(pool_take_lost(bench->pool, &cell, &number));
+	assert_int_equal(cell, 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	bench->worker[0] = pair[0];
+	pool_set_lane(bench->pool, 0, pair[1], 2);
+	tell(bench, 0, FRAME_READY);
+	assert_int_equal(acquire_set(bench, 0, 0, &cell), 0);
+	assert_int_equal(cell, 0);
+	pool_release(bench->pool, 0, POOL_BROKEN);
+	assert_true(pool_take_lost(bench->pool, &cell, &number));
+	assert_int_equal(number, 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {TEST(test_idle_cell_is_let_go),
 		TEST(test_last_idle_cell_stays), TEST(test_only_cell_is_let_go),
 		TEST(test_all_but_one), TEST(test_wish_that_crossed_a_job), TEST(test_waiter),
-		TEST(test_flood_gives_way), TEST(test_nobody_leaves_while_somebody_waits)};
+		TEST(test_flood_gives_way), TEST(test_nobody_leaves_while_somebody_waits),
+		TEST(test_lost_lane)};
 
 	return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }
