@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
@@ -24,7 +25,7 @@
 
 enum {
 	NEWS_MAX = 32,
-	ALARM = UINT32_MAX, /* no cell has this index */
+	ALARM = INT_MAX, /* no cell has this index */
 	NO_CELL = -1,
 	NO_PLACE = -2, /* the queue gave the place to another client */
 	PATIENCE_US = 50 * 1000, /* to wait for a cell with the right set; an import takes longer */

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static int fill(struct err *err, int code, const char *format, va_list arguments)
+__attribute__((format(printf, 3, 0))) static int fill(
+	struct err *err, int code, const char *format, va_list arguments)
 {
 	if (code <= 0)
 		code = EIO;

@@ -14,12 +14,13 @@ static int keep(struct extras *extras, const struct frame *frame)
 /* Ascending order is also what keeps one path from coming twice. */
 static bool follows(const struct extras *extras, const struct frame *frame)
 {
-	const char *last = extras->frames.data + extras->last_path;
 	size_t shared = extras->last_path_length;
+	const char *last;
 	int order;
 
 	if (!extras->files)
 		return true;
+	last = extras->frames.data + extras->last_path;
 	if (frame->length < shared)
 		shared = frame->length;
 	order = memcmp(frame->payload, last, shared);

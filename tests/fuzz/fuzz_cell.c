@@ -38,6 +38,7 @@ enum operation {
 	OPERATION_JOB,
 	OPERATION_VALUE,
 	OPERATION_EXITED,
+	OPERATION_EXTRAS, /* many; the first byte says of what */
 	OPERATION_COUNT,
 };
 
@@ -45,6 +46,7 @@ enum operation {
 struct peers {
 	int template, control, lane, channel, output, error;
 	size_t jobs, verdicts;
+	size_t files, figures, warnings; /* in the answer that comes */
 	bool live; /* some job asked for live output, or may have */
 	struct frame_reader heard; /* by the dispatcher */
 };
@@ -102,6 +104,7 @@ static void new_lane(void)
 	fd_close(&peers.lane);
 	peers.lane = pair[1];
 	frame_reader_reset(&peers.heard, 0);
+	peers.files = peers.figures = peers.warnings = 0;
 	peers.jobs = peers.verdicts = 0; /* whoever waited for the old lane's answers is gone */
 	cell_set_lane(&cell, pair[0]);
 }
@@ -116,6 +119,18 @@ static void check_verdict(const struct frame *frame, bool has_value)
 	CHECK((verdict.kind == VERDICT_OK) == has_value);
 	CHECK(memchr(verdict.template_name, '\0', sizeof(verdict.template_name)));
 	CHECK(++peers.verdicts <= peers.jobs);
+}
+
+/* However they were sent: the dispatcher has room for so many in one answer. */
+static void count_extra(const struct frame *frame)
+{
+	peers.files += frame->type == FRAME_FILE;
+	peers.figures += frame->type == FRAME_FIGURE;
+	peers.warnings += frame->type == FRAME_WARNING;
+	CHECK(peers.files <= FILES_MAX && peers.figures <= FIGURES_MAX &&
+		peers.warnings <= 2 * WARNINGS_MAX);
+	if (frame->type == FRAME_VERDICT)
+		peers.files = peers.figures = peers.warnings = 0;
 }
 
 /* What the cell says to its dispatcher. */
@@ -141,6 +156,7 @@ static void hear(void)
 			frame.type == FRAME_CONTENT || frame.type == FRAME_WARNING);
 		if (frame.type == FRAME_LIVE_STDOUT || frame.type == FRAME_LIVE_STDERR)
 			CHECK(frame.length && frame.length <= LIVE_MAX_BYTES && peers.live);
+		count_extra(&frame);
 		if (frame.type == FRAME_RESULT) {
 			CHECK(json_scan(frame.payload, frame.length, &strict, NULL, NULL,
 				      &result) == 0);
@@ -212,6 +228,25 @@ static void send_frame(int fd, enum frame_type type, const void *payload, size_t
 	CHECK(frame_append(&out, type, payload, length) == 0);
 	send_bytes(fd, out.data, out.length);
 	buffer_free(&out);
+}
+
+/* More than there may be of files, figures or warnings, or the announcement of files. */
+static void send_extras(uint8_t choice)
+{
+	const struct figure_header header = {.number = choice};
+	char path[8];
+	int i;
+
+	for (i = 0; i <= FILES_MAX && choice % 4 == 0; i++) {
+		snprintf(path, sizeof(path), "%03d", i);
+		send_frame(peers.channel, FRAME_FILE, path, 3);
+	}
+	for (i = 0; i <= FIGURES_MAX && choice % 4 == 1; i++)
+		send_frame(peers.channel, FRAME_FIGURE, &header, sizeof(header));
+	for (i = 0; i <= WARNINGS_MAX && choice % 4 == 2; i++)
+		send_frame(peers.channel, FRAME_WARNING, "w", 1);
+	if (choice % 4 == 3)
+		send_frame(peers.channel, FRAME_FILES, NULL, 0);
 }
 
 static void send_report(struct cell_report *report, bool with_fd)
@@ -311,6 +346,9 @@ static void operate(enum operation operation, const uint8_t *data, size_t size)
 			.type = CELL_REPORT_EXITED, .execution = cell.run.number};
 		report.status = size ? data[0] : 0;
 		send_report(&report, false);
+		break;
+	case OPERATION_EXTRAS:
+		send_extras(size ? data[0] : 0);
 		break;
 	case OPERATION_COUNT:
 		break;
