@@ -200,10 +200,12 @@ static void take_part(void *context, const char *key, size_t key_bytes, const ch
 		parts->error = buffer_append(part, value, value_bytes);
 }
 
-static int take_parts(struct library_list *list, const struct answer_text *value)
+static int take_parts(
+	struct library_list *list, const struct answer_text *value, uint64_t hash_seed)
 {
-	const struct json_scan_options options = {
-		.max_bytes = RESULT_MAX_BYTES, .max_depth = RESULT_MAX_DEPTH};
+	const struct json_scan_options options = {.max_bytes = RESULT_MAX_BYTES,
+		.max_depth = RESULT_MAX_DEPTH,
+		.hash_seed = hash_seed};
 	struct parts parts = {.list = list};
 	struct json_scan_result result;
 	int r = json_scan(value->data, value->length, &options, take_part, &parts, &result);
@@ -221,7 +223,7 @@ static void make_for_all(struct exchange *exchange, struct library_list *list)
 	r = run_script(exchange, &list->known, &run); /* which nobody else touches meanwhile */
 	pthread_mutex_lock(&list->mutex);
 	buffer_reset(&list->body, 0);
-	list->error = r = r < 0 ? r : take_parts(list, &run.result);
+	list->error = r = r < 0 ? r : take_parts(list, &run.result, exchange->dispatcher->hash_seed);
 	list->made_us = r < 0 ? 0 : clock_now_us();
 	list->is_making = false;
 	list->rounds++;

@@ -248,7 +248,10 @@ static int parse(const char *body, size_t length, const struct request_rules *ru
 		.max_depth = BODY_MAX_DEPTH,
 		.skip_bom = true,
 		.hash_seed = hash_seed};
-	struct parsing parsing = {.rules = rules, .request = request, .refusal = refusal};
+	struct parsing parsing = {.rules = rules,
+		.hash_seed = hash_seed,
+		.request = request,
+		.refusal = refusal};
 	struct json_scan_result result;
 	int r;
 

@@ -14,6 +14,7 @@ struct value {
 
 struct parsing {
 	const struct request_rules *rules;
+	uint64_t hash_seed; /* secret, for scans of what is in the body */
 	struct request *request;
 	struct request_refusal *refusal;
 	bool has_script;

@@ -79,11 +79,12 @@ static void take_text(struct checking *checking, const struct value *value,
 /* --- args and kwargs ----------------------------------------------------------------------- */
 
 /* Python reads no integer that has more digits (sys.get_int_max_str_digits). */
-static bool has_long_number(const struct value *value)
+static bool has_long_number(const struct parsing *parsing, const struct value *value)
 {
 	const struct json_scan_options options = {.max_bytes = BODY_MAX_BYTES,
 		.max_depth = BODY_MAX_DEPTH,
-		.max_number_digits = RESULT_MAX_DIGITS};
+		.max_number_digits = RESULT_MAX_DIGITS,
+		.hash_seed = parsing->hash_seed};
 	struct json_scan_result result;
 
 	return json_scan(value->text, value->length, &options, NULL, NULL, &result) == -EINVAL;
@@ -103,7 +104,7 @@ static void take_arguments(struct parsing *parsing, const struct value *value, c
 		return;
 	parsing->arguments_field = field;
 	parsing->arguments = *value;
-	if (has_long_number(value)) {
+	if (has_long_number(parsing, value)) {
 		snprintf(error, sizeof(error), "%s must be without integers of over %d digits",
 			field, RESULT_MAX_DIGITS);
 		request_refuse(parsing, field, value, error, "integers of up to 4300 digits");
