@@ -48,8 +48,14 @@ def _refusal_of(start_method):
     return refuse
 
 
+def _keep_memory_in_tmp(heap):
+    """It asks /dev/shm, which is /tmp, how much room it has; no file system says that here."""
+    heap.Arena._choose_dir = lambda arena, size: "/dev/shm"
+
+
 _ADAPTERS = {
     "multiprocessing.context": _refuse_programs,
+    "multiprocessing.heap": _keep_memory_in_tmp,
     "multiprocessing.resource_tracker": _disable_resource_tracker,
 }
 

@@ -1,5 +1,7 @@
 #include "sandbox/policy.h"
 
+#include "sandbox/warden_call.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -124,6 +126,7 @@ static const struct constant {
 	CONSTANT(PR_GET_SECCOMP),
 	CONSTANT(PR_SET_TIMERSLACK),
 	CONSTANT(PR_SET_VMA),
+	CONSTANT(WARDEN_CALL_MARK),
 };
 
 static const struct constant errors[] = {

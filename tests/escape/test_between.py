@@ -82,7 +82,8 @@ TRACES = {  # what to leave behind, where to look for it, what is to be seen bef
     "a name without a file": ("os.close(os.open('/tmp', os.O_TMPFILE | os.O_RDWR))",
                               "os.listdir('/tmp')", []),
     "room in /tmp": ("open('/tmp/big', 'wb').write(bytes(64 << 20))",
-                     "os.statvfs('/tmp').f_blocks - os.statvfs('/tmp').f_bfree", 0),
+                     "attempt(os.posix_fallocate, os.open('/tmp/all', os.O_RDWR | os.O_CREAT), 0,"
+                     " 240 << 20)", "done"),
     "shared memory": ("__import__('multiprocessing.shared_memory').shared_memory"
                       ".SharedMemory('kept', True, 4096)", "os.listdir('/dev/shm')", []),
     "a fifo": ("os.mkfifo('/tmp/f')", "os.path.exists('/tmp/f')", False),

@@ -131,6 +131,7 @@ def main():
 
 
 @pytest.mark.parametrize("name, arguments, answers", [
+    ("statfs", "b'/', bytes(120)", "ENOSYS"), ("fstatfs", "0, bytes(120)", "ENOSYS"),
     ("flock", "0, 2", "ENOSYS"), ("fsync", "-1", 0), ("fdatasync", "-1", 0), ("msync", "0, 0, 4", 0),
     ("setxattr", "b'/tmp', b'user.a', b'', 0, 0", "ENOTSUP"),
     ("listxattr", "b'/usr', 0, 0", "ENOTSUP"), ("getxattr", "b'/usr', b'user.a', 0, 0", "ENOTSUP"),

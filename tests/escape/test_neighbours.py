@@ -116,10 +116,19 @@ def test_files_and_inode_numbers(meanwhile):
     """A /tmp, its room and its numbers are the cell's own."""
     _, before, during = meanwhile(
         "[open('/tmp/%d' % i, 'w').write('x' * 65536) for i in range(500)]", "1",
-        "(os.stat(open('/tmp/probe', 'w').name).st_ino, os.listdir('/tmp'), os.unlink('/tmp/probe'),"
-        " os.statvfs('/tmp').f_bfree, os.statvfs('/tmp').f_ffree)")
+        "(os.stat(open('/tmp/probe', 'w').name).st_ino, os.listdir('/tmp'),"
+        " os.posix_fallocate(fd := os.open('/tmp/probe', os.O_RDWR), 0, 240 << 20), os.close(fd),"
+        " os.unlink('/tmp/probe'))")
     assert during[0] - before[0] in (0, 1)
-    assert during[1:] == before[1:] == [["probe"], None, *before[3:]]
+    assert during[1:] == before[1:] == [["probe"], None, None, None]
+
+
+def test_room_on_the_disk(meanwhile):
+    """It belongs to the host: what anybody there writes, nginx for other clients too, would show."""
+    attempt = ("[attempt(os.statvfs, path) for path in ('/', '/tmp', os.__file__, '/etc/ssl/certs',"
+               " os.open(os.__file__, 0), os.open('/tmp', 0))]"
+               " + [call('statfs', b'/usr/lib', bytes(120)), call('fstatfs', 0, bytes(120))]")
+    assert meanwhile("pass", attempt, attempt) == ([["OSError", "ENOSYS"]] * 6 + ["ENOSYS"] * 2,) * 3
 
 
 def test_shared_memory_and_semaphores(meanwhile):

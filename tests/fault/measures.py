@@ -23,6 +23,12 @@ def count_mounts(pid):
     return len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
 
 
+def mounts_of(pid):
+    """The flags of each mount by its place, of two on one place those of the upper."""
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    return {line.split()[4]: set(line.split()[5].split(",")) for line in lines}
+
+
 def private_kib(pid):
     """Memory that is this process' own: fork and page cache share the rest with others."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()

@@ -17,6 +17,7 @@ SCRIPTS = [
     {"script": "import multiprocessing\ndef main():\n    multiprocessing.Manager()"},
     {"script": "import no_such_module\ndef main(): pass"},
     {"script": "def main():\n    open('/etc/x', 'w')"},
+    {"script": "import shutil\ndef main():\n    shutil.disk_usage('/tmp')"},
     {"script": "def main():\n    for i in range(100000):\n        open(f'{i}', 'w').close()"},
     {"script": "def main():\n    with open('x', 'wb') as f:\n        f.truncate(1 << 30)"},
     {"script": "import os\ndef main():\n    while True: os.fork()"},
