@@ -441,6 +441,21 @@ static int look(struct timespec *changed, uint64_t *files_free, uint64_t *blocks
 	return 0;
 }
 
+/*
+ * A file without a name (O_TMPFILE) leaves nothing of itself but this: a tmpfs gives its files
+ * ascending numbers, and a script may look at them.
+ */
+static int draw_number(uint64_t *number)
+{
+	SCOPE_FD fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	struct stat status;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return -errno;
+	*number = status.st_ino;
+	return 0;
+}
+
 int tree_tmp_replace(struct tree_tmp *tmp, struct err *err)
 {
 	char size[32], inodes[32];
@@ -458,7 +473,10 @@ int tree_tmp_replace(struct tree_tmp *tmp, struct err *err)
 	if (r < 0)
 		return r;
 	tmp->mounted = true;
-	r = look(&tmp->changed, &tmp->files_free, &tmp->blocks_free);
+	r = draw_number(&tmp->next_number);
+	tmp->next_number++;
+	if (!r)
+		r = look(&tmp->changed, &tmp->files_free, &tmp->blocks_free);
 	return r < 0 ? err_set(err, -r, "look at /tmp") : 0;
 }
 
@@ -472,12 +490,13 @@ uint64_t tree_tmp_used_bytes(const struct tree_tmp *tmp)
 	       (tmp->files_free - files_free) * TMP_FILE_BYTES;
 }
 
-bool tree_tmp_untouched(const struct tree_tmp *tmp)
+bool tree_tmp_untouched(struct tree_tmp *tmp)
 {
 	struct timespec changed = {0};
-	uint64_t files_free = 0, blocks_free = 0;
+	uint64_t files_free = 0, blocks_free = 0, number = 0;
 
-	if (!tmp->mounted || look(&changed, &files_free, &blocks_free) < 0)
+	if (!tmp->mounted || look(&changed, &files_free, &blocks_free) < 0 ||
+		draw_number(&number) < 0 || number != tmp->next_number++)
 		return false;
 	return changed.tv_sec == tmp->changed.tv_sec && changed.tv_nsec == tmp->changed.tv_nsec &&
 		files_free == tmp->files_free && blocks_free == tmp->blocks_free;

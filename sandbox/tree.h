@@ -50,6 +50,7 @@ struct tree_tmp {
 	bool mounted;
 	struct timespec changed; /* ctime of its root when fresh */
 	uint64_t files_free, blocks_free;
+	uint64_t next_number; /* the inode number that the next file gets */
 };
 
 /*
@@ -63,9 +64,10 @@ uint64_t tree_tmp_used_bytes(const struct tree_tmp *tmp);
 
 /*
  * Whether nothing can have been written to /tmp since it was mounted: every entry ever made in it
- * changed the ctime of its root. Also false when that cannot be known.
+ * changed the ctime of its root, and every file, one without a name too, took an inode number. Also
+ * false when that cannot be known. Takes a number itself.
  */
-bool tree_tmp_untouched(const struct tree_tmp *tmp);
+bool tree_tmp_untouched(struct tree_tmp *tmp);
 
 /*
  * Waits, some milliseconds at the most, until the kernel's coarse clock has moved past the mount:

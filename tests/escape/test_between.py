@@ -122,6 +122,27 @@ def main():
     assert_serves(cell)
 
 
+LEAVES = {
+    "names": ("[open('/tmp/%d' % i, 'w').close() for i in range(9)]", ""),
+    "nameless files": ("[os.close(os.open('/tmp', os.O_TMPFILE | os.O_RDWR)) for i in range(65)]",
+                       ""),
+    "one nameless file": ("os.close(os.open('/tmp', os.O_TMPFILE | os.O_RDWR))", ""),
+    "standard input": ("None", "some"),
+}
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_numbers_of_files_start_anew(cell, name):
+    """A file without a name shows in no directory, but a /tmp that had one counts on from it."""
+    leave, stdin = LEAVES[name]
+    look = "def main():\n    return os.fstat(os.open('/tmp', os.O_TMPFILE | os.O_RDWR)).st_ino"
+    run(cell, look)
+    before = run(cell, look).data["result"]
+    answer = run(cell, f"def main():\n    {leave}", stdin=stdin)
+    assert answer.status == 200, answer
+    assert run(cell, look).data["result"] == before < 9
+
+
 def test_random_numbers_differ(cell):
     """No two executions draw the same, from any source."""
     seen = [run(cell, """
