@@ -79,6 +79,15 @@ def test_record_locks_for_reading_are_the_known_exception(meanwhile):
     assert during[:4] == [0, 0, 4711, 1] and during[4] == 0
 
 
+def test_locks_on_devices_are_the_other(meanwhile):
+    """The host's own, which anybody may write to; the lock goes with its execution."""
+    attempt = "attempt(fcntl.lockf, os.open('/dev/full', os.O_RDWR), 2 | 4)"
+    lock = "fcntl.lockf(os.open('/dev/full', os.O_RDWR), 2)"
+    done, before, during = meanwhile(lock, "1", f"in_child(lambda: {attempt})")
+    assert before == "'done'" and during == "['BlockingIOError', 'EAGAIN']"
+    assert meanwhile("pass", "1", f"in_child(lambda: {attempt})") == (1, before, before)
+
+
 @pytest.mark.parametrize("attempt", [
     "attempt(fcntl.fcntl, os.open(os.__file__, 0), 1024, 0)",
     "attempt(fcntl.fcntl, os.open(os.path.dirname(os.__file__), 0), 1026, 0x8000003f)",
