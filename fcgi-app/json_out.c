@@ -1,6 +1,7 @@
 #include "fcgi-app/json_out.h"
 
 #include "fcgi-app/base64.h"
+#include "sandbox/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -88,38 +89,6 @@ static void put_ascii(struct json_out *out, unsigned char byte)
 		put_unit(out, byte);
 }
 
-/*
- * Takes one character, or the longest part of one that a wrong byte cuts off (RFC 3629, 4).
- * Returns the bytes taken, at least 1; *code is U+FFFD for what is none.
- */
-static size_t take_character(const unsigned char *text, size_t length, uint32_t *code)
-{
-	unsigned char first = *text, low = 0x80, high = 0xbf;
-	size_t more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1, taken;
-	uint32_t value = first & (0x3fu >> more);
-
-	*code = 0xfffd;
-	if (first < 0xc2 || first > 0xf4)
-		return 1;
-	if (first == 0xe0)
-		low = 0xa0;
-	else if (first == 0xed)
-		high = 0x9f;
-	else if (first == 0xf0)
-		low = 0x90;
-	else if (first == 0xf4)
-		high = 0x8f;
-	for (taken = 1; taken <= more; taken++) {
-		if (taken == length || text[taken] < low || text[taken] > high)
-			return taken;
-		value = value << 6 | (text[taken] & 0x3fu);
-		low = 0x80;
-		high = 0xbf;
-	}
-	*code = value;
-	return taken;
-}
-
 bool json_out_is_utf8(const char *text, size_t length)
 {
 	const unsigned char *bytes = (const unsigned char *)text;
@@ -127,11 +96,7 @@ bool json_out_is_utf8(const char *text, size_t length)
 	size_t taken;
 
 	for (; length; bytes += taken, length -= taken) {
-		taken = 1;
-		if (*bytes < 0x80)
-			continue;
-		taken = take_character(bytes, length, &code);
-		if (code == 0xfffd && !(taken == 3 && memcmp(bytes, "\xef\xbf\xbd", 3) == 0))
+		if (!utf8_take(bytes, length, &code, &taken))
 			return false;
 	}
 	return true;
@@ -171,7 +136,7 @@ void json_out_string(struct json_out *out, const char *text, size_t length)
 			put_ascii(out, *bytes);
 			run = 1;
 		} else {
-			run = take_character(bytes, length, &code);
+			utf8_take(bytes, length, &code, &run);
 			put_code_point(out, code);
 		}
 		bytes += run;
@@ -190,7 +155,7 @@ static size_t escaped_bytes(const unsigned char *text, size_t length, size_t *ta
 		return 1;
 	if (*text < 0x80)
 		return short_escape(*text) ? 2 : 6;
-	*taken = take_character(text, length, &code);
+	utf8_take(text, length, &code, taken);
 	return code < 0x10000 ? 6 : 12;
 }
 
