@@ -57,7 +57,7 @@ RUNNER = $(sort $(wildcard runner/*.c))
 SERVICE_SOURCES = $(FCGI_APP) $(SANDBOX)
 TEMPLATE_SOURCES = $(RUNNER) $(addprefix sandbox/,err.c buffer.c frame.c message.c identity.c \
 	tree.c tree_objects.c policy.c seccomp.c rlimits.c json_keys.c json_scan.c job.c layers.c \
-	arrangement.c landlock.c work_dir.c)
+	arrangement.c landlock.c work_dir.c utf8.c globs.c)
 
 SERVICE_OBJECTS = $(SERVICE_SOURCES:%.c=$(BUILD)/%.o)
 TEMPLATE_OBJECTS = $(TEMPLATE_SOURCES:%.c=$(BUILD)/template/%.o)

@@ -291,12 +291,15 @@ int request_parse_call(const char *arguments, size_t length, const struct reques
 
 void request_reset(struct request *request)
 {
-	struct buffer script = request->script, entry = request->entry, parts = request->parts;
+	struct buffer script = request->script, entry = request->entry, parts = request->parts,
+		      globs = request->globs;
 
 	buffer_reset(&script, KEEP_BYTES);
 	buffer_reset(&entry, KEEP_BYTES);
 	buffer_reset(&parts, KEEP_BYTES);
-	*request = (struct request){.script = script, .entry = entry, .parts = parts};
+	buffer_reset(&globs, KEEP_BYTES);
+	*request = (struct request){
+		.script = script, .entry = entry, .parts = parts, .globs = globs};
 }
 
 void request_free(struct request *request)
@@ -304,4 +307,5 @@ void request_free(struct request *request)
 	buffer_free(&request->script);
 	buffer_free(&request->entry);
 	buffer_free(&request->parts);
+	buffer_free(&request->globs);
 }

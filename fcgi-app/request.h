@@ -26,6 +26,7 @@ struct request {
 	struct buffer entry;
 	bool has_entry; /* false: run as __main__ */
 	struct buffer parts; /* arguments, input and the like, as the frames that carry them */
+	struct buffer globs; /* of output files, each with a NUL behind it; see globs.h */
 	size_t unknown_fields; /* at most UNKNOWN_FIELDS_MAX */
 	char unknown_field[UNKNOWN_FIELDS_MAX][CLIP_BYTES];
 };

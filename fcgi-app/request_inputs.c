@@ -1,7 +1,7 @@
 /*
- * Fields that become parts of a job. Where Python reads them itself (args, kwargs, argv, env,
- * outputs) they go as the client's own text, which the scanner has found strict: nothing is lost
- * between two readers of JSON, and no list is longer than its text.
+ * Fields that become parts of a job. Where Python reads them itself (args, kwargs, argv, env) they
+ * go as the client's own text, which the scanner has found strict: nothing is lost between two
+ * readers of JSON, and no list is longer than its text.
  */
 #include "fcgi-app/request_fields.h"
 
@@ -56,22 +56,31 @@ static bool is_anything(const struct json_walk_item *item)
 	return true;
 }
 
-/* An array or object whose elements pass goes on as it stands, unless it is empty. */
+/* Returns whether there is something in an array or object, all of which passes. */
+static bool check_elements(
+	struct checking *checking, const struct value *value, enum json_scan_type type)
+{
+	struct parsing *parsing = checking->parsing;
+
+	if (value->type == JSON_SCAN_NULL)
+		return false;
+	if (value->type != type) {
+		refuse(checking, value);
+		return false;
+	}
+	json_walk(value->text, value->length, check_element, checking);
+	if (!parsing->error && checking->most && checking->count > checking->most)
+		refuse(checking, value);
+	return !parsing->error && checking->count;
+}
+
+/* It goes on as it stands. */
 static void take_text(struct checking *checking, const struct value *value,
 	enum json_scan_type type, enum frame_type frame)
 {
 	struct parsing *parsing = checking->parsing;
 
-	if (value->type == JSON_SCAN_NULL)
-		return;
-	if (value->type != type) {
-		refuse(checking, value);
-		return;
-	}
-	json_walk(value->text, value->length, check_element, checking);
-	if (!parsing->error && checking->most && checking->count > checking->most)
-		refuse(checking, value);
-	if (!parsing->error && checking->count)
+	if (check_elements(checking, value, type))
 		parsing->error =
 			frame_append(&parsing->request->parts, frame, value->text, value->length);
 }
@@ -121,7 +130,7 @@ void request_take_kwargs(struct parsing *parsing, const struct value *value)
 	take_arguments(parsing, value, "kwargs", JSON_SCAN_OBJECT, FRAME_KWARGS);
 }
 
-/* --- argv, env and outputs ----------------------------------------------------------------- */
+/* --- argv and env -------------------------------------------------------------------------- */
 
 static bool is_string(const struct json_walk_item *item)
 {
@@ -175,6 +184,8 @@ void request_take_env(struct parsing *parsing, const struct value *value)
 	take_text(&checking, value, JSON_SCAN_OBJECT, FRAME_ENV);
 }
 
+/* --- outputs ------------------------------------------------------------------------------- */
+
 static bool is_glob(const struct json_walk_item *item)
 {
 	struct buffer glob = {.cap = INPUT_PATH_MAX_BYTES};
@@ -186,6 +197,18 @@ static bool is_glob(const struct json_walk_item *item)
 	return fits;
 }
 
+static bool keep_glob(void *context, const struct json_walk_item *item)
+{
+	struct parsing *parsing = context;
+	struct buffer *globs = &parsing->request->globs;
+
+	parsing->error = json_in_string(item->value, item->value_length, globs);
+	if (!parsing->error)
+		parsing->error = buffer_append(globs, "", 1);
+	return !parsing->error;
+}
+
+/* They are kept as well: what comes back is held against them. */
 void request_take_outputs(struct parsing *parsing, const struct value *value)
 {
 	struct checking checking = {.parsing = parsing,
@@ -196,7 +219,12 @@ void request_take_outputs(struct parsing *parsing, const struct value *value)
 		.check = is_glob,
 		.most = OUTPUTS_MAX};
 
-	take_text(&checking, value, JSON_SCAN_ARRAY, FRAME_OUTPUTS);
+	if (!check_elements(&checking, value, JSON_SCAN_ARRAY))
+		return;
+	json_walk(value->text, value->length, keep_glob, parsing);
+	if (!parsing->error)
+		parsing->error = frame_append(&parsing->request->parts, FRAME_OUTPUTS,
+			parsing->request->globs.data, parsing->request->globs.length);
 }
 
 /* --- stdin --------------------------------------------------------------------------------- */

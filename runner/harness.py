@@ -260,7 +260,7 @@ def _make_module(entry):
 def run(source, entry, flags, given):
     """Runs the job and sends everything there is to say about it.
 
-    given: what came beside script and entry, by name, as JSON in bytes; or None.
+    given: what came beside script and entry, by name, in bytes, JSON but for outputs; or None.
     """
     outputs = given and given.get("outputs")
     process = os.getpid()

@@ -1,13 +1,10 @@
 """What a script leaves behind: figures that are open, and files that the client asked for."""
 
 import errno
-import fnmatch
 import gc
 import io
 import os
-import re
 import sys
-from json import loads
 
 import _vivarium
 import _vivarium_failures as failures
@@ -85,11 +82,11 @@ def draw(figure):
 # --- files ----------------------------------------------------------------------------------------
 
 def send_files(outputs):
-    """Sends the files that the globs (JSON in bytes) match, sorted by their paths."""
+    """Sends the files that the globs (bytes, see sandbox/globs.h) match, sorted by their paths."""
     try:
         _vivarium.send(_vivarium.FRAME_FILES, b"")
         _flush_open_files()
-        _send_matching([pattern.split("/") for pattern in loads(outputs)])
+        _send_matching(outputs)
     except BaseException as error:  # the script may have replaced anything in here
         _warn("files left out: " + named(error))
 
@@ -104,11 +101,8 @@ def _flush_open_files():
                 pass  # closed, or of a full disk: the file is what it is
 
 
-def _send_matching(patterns):
-    matchers = [[part if part == "**" else _matcher(part) for part in pattern]
-                for pattern in patterns]
-    paths = [path for path in _walk()
-             if any(_matches(path.split("/"), matcher) for matcher in matchers)]
+def _send_matching(outputs):
+    paths = [path for path in _walk() if _vivarium.globs_match(outputs, os.fsencode(path))]
     paths.sort(key=os.fsencode)
     _send_each("file", _vivarium.FILES_MAX, _vivarium.FILES_MAX_BYTES,
                ((_clipped(path), path) for path in paths), _send_file)
@@ -141,31 +135,3 @@ def _walk():
             if not prefix:
                 raise
             # else gone meanwhile, closed to us, or deeper than any path goes
-
-
-def _matcher(part):
-    """Matches one part of a path; as with glob, a leading dot has to be written out."""
-    match = re.compile(fnmatch.translate(part)).match
-    if part.startswith("."):
-        return match
-    return lambda name: not name.startswith(".") and match(name)
-
-
-def _matches(parts, matchers):
-    """Whether the parts of a path match; "**" stands for any number of them, also for none."""
-    at = next_matcher = 0
-    star = resume = None  # the last "**", and the first part that it does not cover yet
-    while at < len(parts):
-        matcher = matchers[next_matcher] if next_matcher < len(matchers) else None
-        if matcher == "**":
-            star, resume = next_matcher, at
-            next_matcher += 1
-        elif matcher and matcher(parts[at]):
-            at += 1
-            next_matcher += 1
-        elif star is not None and not parts[resume].startswith("."):
-            at = resume = resume + 1
-            next_matcher = star + 1
-        else:
-            return False
-    return all(matcher == "**" for matcher in matchers[next_matcher:])

@@ -5,6 +5,7 @@
 #include "runner/guarded.h"
 #include "runner/outputs.h"
 #include "sandbox/frame.h"
+#include "sandbox/globs.h"
 #include "sandbox/job.h"
 #include "sandbox/json_scan.h"
 
@@ -60,6 +61,18 @@ static PyObject *vivarium_send_file(PyObject *self, PyObject *arguments)
 		return PyErr_SetFromErrno(PyExc_OSError);
 	}
 	return PyLong_FromUnsignedLongLong(size);
+}
+
+/* globs_match(globs, path): whether a file is one that was asked for; both in bytes. */
+static PyObject *vivarium_globs_match(PyObject *self, PyObject *arguments)
+{
+	const char *globs, *path;
+	Py_ssize_t length, path_length;
+
+	(void)self;
+	if (!PyArg_ParseTuple(arguments, "y#y#", &globs, &length, &path, &path_length))
+		return NULL;
+	return PyBool_FromLong(globs_match(globs, (size_t)length, path, (size_t)path_length));
 }
 
 /* scan(text): None when the bytes are JSON that a client can read, else what is wrong. */
@@ -166,6 +179,8 @@ static PyMethodDef methods[] = {
 	{"draw", vivarium_draw, METH_VARARGS, "draw(address, bytes): random bytes in place"},
 	{"send", vivarium_send, METH_VARARGS, "send(type, payload, is_last=False): one frame"},
 	{"send_file", vivarium_send_file, METH_VARARGS, "send_file(path, most): one output file"},
+	{"globs_match", vivarium_globs_match, METH_VARARGS,
+		"globs_match(globs, path): whether the file was asked for"},
 	{"scan", vivarium_scan, METH_VARARGS, "scan(text): None or what is wrong with the JSON"},
 	{"guarded", guarded_new, METH_VARARGS, "guarded(guard, function): guard is called first"},
 	{"refused_bytes", vivarium_refused_bytes, METH_NOARGS, "size of the last failed allocation"},

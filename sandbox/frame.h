@@ -26,7 +26,7 @@ enum frame_type {
 	FRAME_KWARGS, /* JSON object: likewise, by name */
 	FRAME_ARGV, /* JSON array of strings: sys.argv after the script's name */
 	FRAME_ENV, /* JSON object of strings: added to the environment */
-	FRAME_OUTPUTS, /* JSON array of globs: files to send back */
+	FRAME_OUTPUTS, /* globs, each with a NUL behind it: files to send back */
 	FRAME_STDIN, /* bytes of standard input; repeats, in order */
 	/* both ways: files */
 	FRAME_FILE = 24, /* path beneath the working directory; opens a file */

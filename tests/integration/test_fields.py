@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import fnmatch
 import json
+import random
 import struct
 import zlib
 
@@ -359,6 +361,36 @@ def test_globs(service, globs, expected):
     assert "warnings" not in data
 
 
+def glob_matches(glob, path):
+    """What a glob means, in terms of Python's fnmatch: part by part, "**" any number of parts."""
+    if not glob:
+        return not path
+    if glob[0] == "**":
+        return glob_matches(glob[1:], path) or bool(path) and path[0][0] != "." and glob_matches(glob, path[1:])
+    return bool(path) and (path[0][0] != "." or glob[0][0] == ".") and \
+        fnmatch.fnmatchcase(path[0], glob[0]) and glob_matches(glob[1:], path[1:])
+
+
+def test_globs_are_those_of_fnmatch(service):
+    """Odd globs over odd paths, held against Python's own."""
+    chance = random.Random(5)
+    names = ["a", "b", "ab", "ba", "aab", ".a", "-", "]", "[", "!a", "\\", "^", "é", "🐍", "&|~", "a.b", "..."]
+    paths = sorted({"/".join(chance.choices(names, k=chance.choice((1, 1, 2, 3)))) for _ in range(120)})
+    files = [path for path in paths if not any(other.startswith(path + "/") for other in paths)]
+    parts = ["*", "?", "**", "a*", "*b", "[ab]", "[!a]", "[a-é]*", "[b-a]", "[]-a]", "[^a]", "[a-", "[!]",
+             "[a-b-]*", "[\\-]]?", ".*", "?*", "*?b", "*.*", "é", "a", "[[-a]b", "[!!-a]*", "[&-~]|[~]"]
+    script = WRITE + f"def main(): write(*{files!r})"
+    found = 0
+    for _ in range(120):
+        globs = ["/".join(chance.choices(parts, k=chance.choice((1, 1, 2, 3)))) for _ in range(2)]
+        expected = [path for path in files
+                    if any(glob_matches(glob.split("/"), path.split("/")) for glob in globs)]
+        assert list(files_of(ok(service.execute(script, outputs=globs)))) == \
+            sorted(expected, key=str.encode), globs
+        found += len(expected)
+    assert found > 200
+
+
 @pytest.mark.parametrize("end, kind", [
     ("raise ValueError('x')", "exception"), ("import sys; sys.exit(3)", "exit"),
     ("return object()", "not_json"), ("return 'x' * (5 << 20)", "result_too_large"),
@@ -398,7 +430,6 @@ def test_binary_output_of_many_sizes(service):
     """All lengths modulo 3, an empty one, one over several frames."""
     script = ("import random\ndef main():\n    for size in (0, 1, 2, 3, 4, 65535, 65536, 65537, 1000000):\n"
               "        open('%07d' % size, 'wb').write(random.Random(size).randbytes(size))")
-    import random
     contents = files_of(ok(service.execute(script, outputs=["*"])))
     assert contents == {"%07d" % size: random.Random(size).randbytes(size)
                         for size in (0, 1, 2, 3, 4, 65535, 65536, 65537, 1000000)}

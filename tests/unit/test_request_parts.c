@@ -45,11 +45,30 @@ static void test_text_goes_on_as_it_stands(void **state)
 	expect("\"args\":[ 1, 1e400 ],\"kwargs\":{\"a\\u0062\":[]}",
 		"16:[ 1, 1e400 ];17:{\"a\\u0062\":[]};");
 	expect("\"argv\":[\"\\u00e9\"],\"env\":{\"A\":\"\"}", "18:[\"\\u00e9\"];19:{\"A\":\"\"};");
-	expect("\"outputs\":[\"**/*.csv\"]", "20:[\"**/*.csv\"];");
 	expect("\"stdin\":\"a\\u00e9\"", "21:a\xC3\xA9;");
 	expect("\"files\":[{\"content\":\"x\",\"path\":\"a\\/"
 	       "b\"},{\"path\":\"c\",\"content_base64\":\"eQ==\"}]",
 		"24:a/b;25:x;24:c;25:y;");
+}
+
+/* Kept for the answer as well, decoded: the execution and the dispatcher see the same globs. */
+static void test_outputs_are_kept(void **state)
+{
+	static const char globs[] = "**/*.csv\0\xC3\xA9/a";
+
+	(void)state;
+	assert_int_equal(parse("\"outputs\": [ \"**/*.csv\", \"\\u00e9\\/a\" ]"), 0);
+	assert_int_equal(request.globs.length, sizeof(globs));
+	assert_memory_equal(request.globs.data, globs, sizeof(globs));
+	assert_int_equal(request.parts.length, sizeof(struct frame_header) + sizeof(globs));
+	assert_memory_equal(request.parts.data + sizeof(struct frame_header), globs, sizeof(globs));
+	expect("\"outputs\":[]", "");
+	assert_int_equal(request.globs.length, 0);
+	expect_refused("\"outputs\":[\"a\",\"../b\"]",
+		"outputs must be an array of up to 100 relative globs of 1 to 255 bytes, with no "
+		"empty, . or .. part",
+		"\"../b\"");
+	assert_int_equal(request.globs.length, 0);
 }
 
 static void test_nothing_is_no_frame(void **state)
@@ -137,6 +156,7 @@ static void test_sizes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_text_goes_on_as_it_stands),
+		cmocka_unit_test(test_outputs_are_kept),
 		cmocka_unit_test(test_nothing_is_no_frame), cmocka_unit_test(test_switches),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_refused_files), cmocka_unit_test(test_sizes)};
