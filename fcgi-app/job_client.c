@@ -1,5 +1,6 @@
 #include "fcgi-app/job_client.h"
 
+#include "fcgi-app/asked_files.h"
 #include "sandbox/clock.h"
 
 #include <errno.h>
@@ -309,6 +310,8 @@ int job_client_run(struct job_client *client, int lane, struct frame_reader *rea
 		return r;
 	for (;;) {
 		r = take_frames(client, lane, reader, live, run, &collecting);
+		if (r > 0)
+			asked_files_keep(run, &request->globs);
 		if (r)
 			return r < 0 ? r : 0;
 		r = wait_for_news(client, lane, client_fd, live);

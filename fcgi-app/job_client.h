@@ -28,7 +28,8 @@ struct job_live {
 
 /*
  * Sends the request's job over a lane whose cell is ready, reads the answer through reader, and
- * fills run->verdict and run's texts, which live in *client until its next use. client_fd (-1:
+ * fills run->verdict and run's texts, which live in *client until its next use. Of output files it
+ * keeps those that the request asked for (asked_files.h). client_fd (-1:
  * none) is watched: when it hangs up the execution is cancelled. live: NULL when nobody listens.
  * Returns 0; -ECANCELED when the client went (the lane stays good); another negative errno when
  * the lane is broken.

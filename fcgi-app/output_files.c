@@ -1,6 +1,7 @@
 #include "fcgi-app/output_files.h"
 
 #include "sandbox/frame.h"
+#include "sandbox/globs.h"
 #include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/paths.h"
@@ -50,8 +51,10 @@ int output_files_send(int feed, const struct answer_run *run)
 
 struct writing {
 	int directory;
+	const struct buffer *globs;
 	char path[FILE_PATH_MAX_BYTES + 1]; /* of the file that content comes for; "": none */
 	size_t count, bytes;
+	bool has_failed;
 };
 
 /* The directory of the file, which is made, or a negative errno. */
@@ -76,23 +79,18 @@ static int open_parent(struct writing *writing)
 	return at;
 }
 
-/* O_NONBLOCK: a FIFO that lies there must not make us wait for its other end. */
+/* Whatever has that name already, a link or a FIFO too, stays what it is. */
 static int open_file(struct writing *writing)
 {
 	const char *slash = strrchr(writing->path, '/');
 	SCOPE_FD parent = open_parent(writing);
-	SCOPE_FD fd = -1;
-	struct stat status;
+	int fd;
 
 	if (parent < 0)
 		return parent;
 	fd = openat(parent, slash ? slash + 1 : writing->path,
-		O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
-	if (fd < 0 || fstat(fd, &status) < 0)
-		return -errno;
-	if (!S_ISREG(status.st_mode))
-		return -EINVAL;
-	return ftruncate(fd, 0) < 0 ? -errno : fd_take(&fd);
+		O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+	return fd < 0 ? -errno : fd;
 }
 
 static int write_file(struct writing *writing, const struct frame *frame)
@@ -115,13 +113,17 @@ static int write_file(struct writing *writing, const struct frame *frame)
 static int take_path(struct writing *writing, const struct frame *frame)
 {
 	if (*writing->path || frame->length > FILE_PATH_MAX_BYTES ||
-		!paths_is_plain(frame->payload, frame->length) || writing->count++ == FILES_MAX)
+		!paths_is_plain(frame->payload, frame->length) ||
+		!globs_match(writing->globs->data, writing->globs->length, frame->payload,
+			frame->length) ||
+		writing->count++ == FILES_MAX)
 		return -EPROTO;
 	memcpy(writing->path, frame->payload, frame->length);
 	writing->path[frame->length] = '\0';
 	return 0;
 }
 
+/* A file that cannot be written keeps no other one from it. */
 static int take_content(struct writing *writing, const struct frame *frame)
 {
 	int r;
@@ -132,17 +134,19 @@ static int take_content(struct writing *writing, const struct frame *frame)
 	r = write_file(writing, frame);
 	if (r < 0) {
 		log_clean(writing->path); /* the script chose it */
-		fprintf(stderr, "vivarium: write %s: %s\n", writing->path, strerror(-r));
+		fprintf(stderr, "vivarium: %s was not written: %s\n", writing->path,
+			r == -EEXIST ? "there is something of that name" : strerror(-r));
+		writing->has_failed = true;
 	}
 	*writing->path = '\0';
-	return r;
+	return 0;
 }
 
-/* Returns 0 once all has come and is written. A file that cannot be written ends it. */
-static int write_all(int directory, int feed)
+/* Returns 0 once all has come and is written. */
+static int write_all(int directory, const struct buffer *globs, int feed)
 {
 	struct frame_reader reader = {.in = {.cap = FEED_MAX_BYTES}};
-	struct writing writing = {.directory = directory};
+	struct writing writing = {.directory = directory, .globs = globs};
 	struct frame frame;
 	int r;
 
@@ -151,7 +155,7 @@ static int write_all(int directory, int feed)
 		if (r <= 0)
 			return r ? r : -EPIPE;
 		if (frame.type == FRAME_DONE)
-			return 0;
+			return writing.has_failed ? -EIO : 0;
 		r = frame.type == FRAME_FILE	  ? take_path(&writing, &frame)
 		    : frame.type == FRAME_CONTENT ? take_content(&writing, &frame)
 						  : -EPROTO;
@@ -162,7 +166,8 @@ static int write_all(int directory, int feed)
 
 /* --- who typed the command ----------------------------------------------------------------- */
 
-int output_files_start(struct output_files *files, const char *directory, struct err *err)
+int output_files_start(struct output_files *files, const char *directory,
+	const struct buffer *globs, struct err *err)
 {
 	SCOPE_FD fd = -1;
 	int pair[2], r;
@@ -179,7 +184,7 @@ int output_files_start(struct output_files *files, const char *directory, struct
 	files->writer = fork();
 	if (!files->writer) {
 		close(pair[0]);
-		_exit(write_all(fd, pair[1]) < 0 ? 1 : 0);
+		_exit(write_all(fd, globs, pair[1]) < 0 ? 1 : 0);
 	}
 	r = files->writer < 0 ? err_set(err, errno, "fork") : 0;
 	close(pair[1]);

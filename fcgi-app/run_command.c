@@ -201,7 +201,8 @@ int run_command_main(int argc, char **argv)
 		r = run_request_make(&options.run, argv[optind], &options.config, &job.request,
 			&err);
 	if (!r && options.run.output_dir)
-		r = output_files_start(&files, options.run.output_dir, &err);
+		r = output_files_start(
+			&files, options.run.output_dir, &job.request.globs, &err);
 	if (r < 0) {
 		request_free(&job.request);
 		return options_complain(argv[0], err.text);

@@ -8,6 +8,7 @@ import base64
 import pytest
 
 from attacks import assert_serves, one_cell, run  # noqa: F401 (a fixture)
+from streams import Stream, end
 
 FILE, CONTENT = 24, 25
 RESULT, DONE = 34, 37
@@ -166,10 +167,10 @@ def test_replaced_helpers(service):
 
 # --- forged frames --------------------------------------------------------------------------------
 
-def says(service, data, **fields):
+def says(service, data, outputs=("**",), **fields):
     """An execution that speaks for itself, then sends a value."""
     answer = run(service, f"def main():\n    say({data})\n    say(frame({RESULT}, b'7') + frame({DONE}))\n"
-                 "    time.sleep(30)", timeout=20, **fields)
+                 "    time.sleep(30)", timeout=20, outputs=list(outputs), **fields)
     assert answer.status == 200 and answer.data["result"] == 7, answer
     assert_serves(service)
     return answer
@@ -184,6 +185,39 @@ def test_forged_files_are_files(service):
     """Whoever speaks may send what it likes, in the way of the contract."""
     answer = says(service, files((b"a", b"1"), (b"b/c", b"2")))
     assert contents(answer) == {"a": b"1", "b/c": b"2"}
+
+
+HARMFUL = ((b".git/config", b"[core]"), (b"Makefile", b"all:"), (b"d/result.csv", b"evil"))
+
+
+@pytest.mark.parametrize("outputs, expected", [
+    ([], []), (["result.csv"], []), (["**/.git/HEAD", "make*", "*/*/*"], []),
+    (["*"], ["Makefile"]), (["**"], ["Makefile", "d/result.csv"]), ([".git/*"], [".git/config"])])
+def test_forged_files_that_nobody_asked_for(service, outputs, expected):
+    """Whoever unpacks the answer where a .git or a Makefile is gets what it asked for, no more."""
+    answer = says(service, files(*HARMFUL), outputs)
+    assert list(contents(answer)) == expected
+    assert ("files" in answer.data) == bool(expected) and "warnings" not in answer.data
+
+
+def test_forged_files_in_a_stream(service):
+    """The same at the end of a stream, and where the script failed."""
+    forged = " + ".join(f"struct.pack('<II', {kind}, {len(data)}) + {data!r}" for pair in HARMFUL
+                        for kind, data in zip((FILE, CONTENT), pair))
+    script = (f"import os, struct\ndef main():\n    os.write(1000, struct.pack('<II', {FILES}, 0) + {forged})\n"
+              "    raise ValueError")
+    for outputs in [], ["result.csv"]:
+        data = end(Stream(service, script, outputs=outputs).events(), "error")
+        assert data["cause"]["kind"] == "exception" and "files" not in data
+        assert "files" not in run(service, script, outputs=outputs).data
+
+
+def test_globs_that_backtrack(service):
+    """A hundred of the worst, a hundred of the longest paths: no time that anybody would notice."""
+    globs = [f"*{'a' * 250}{i:02d}*b" for i in range(100)]
+    answer = says(service, f"frame({FILES}) + b''.join(frame({FILE}, b'%03d' % i + b'a' * 4000) for i in range(100))",
+                  globs)
+    assert contents(answer) == {}
 
 
 @pytest.mark.parametrize("path", [b"", b"/a", b"../a", b"a/../../b", b"a//b", b"a/", b".", b"a/.", b"a\0",

@@ -512,22 +512,54 @@ def test_output_files_of_a_failure(tmp_path):
     assert done.returncode == 124 and not (tmp_path / "b").exists()
 
 
-def test_output_files_replace_others(tmp_path):
-    """Files of the same name are written anew, whole."""
-    (tmp_path / "a.bin").write_bytes(b"x" * 1000000)
+def test_output_files_replace_nothing(tmp_path):
+    """A file of the same name stays as it is and is named; the others are written."""
+    (tmp_path / "a.bin").write_text("mine")
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "other").write_text("mine")
-    assert run(MAKES, "--output", "**", "--output-dir", tmp_path).returncode == 0
-    assert len((tmp_path / "a.bin").read_bytes()) == 256000
-    assert (tmp_path / "d" / "other").read_text() == "mine"
+    done = run(MAKES, "--output", "**", "--output-dir", tmp_path)
+    assert (done.returncode, done.stdout) == (125, "1\n")
+    assert done.stderr == "vivarium: a.bin was not written: there is something of that name\n"
+    assert (tmp_path / "a.bin").read_text() == (tmp_path / "d" / "other").read_text() == "mine"
+    assert len((tmp_path / "d" / "b").read_bytes()) == len((tmp_path / "d" / "e" / "c").read_bytes()) == 256000
+    again = run(MAKES, "--output", "d/e/*", "--output-dir", tmp_path)
+    assert again.returncode == 125 and "vivarium: d/e/c was not written" in again.stderr
+
+
+FORGES = """
+import os, struct, time
+def frame(kind, payload=b""): return struct.pack("<II", kind, len(payload)) + payload
+def file(path, content): return frame(24, path) + frame(25, content)
+def main():
+    os.write(1000, frame(50) + file(b".git/config", b"evil") + file(b"Makefile", b"evil")
+             + file(b"new", b"evil") + file(b"result.csv", b"its own") + frame(34, b"1") + frame(35))
+    time.sleep(10)
+"""
+
+
+def test_output_files_nobody_asked_for(tmp_path):
+    """A script that speaks on its own channel: nothing but what was asked for comes to be."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "config").write_text("mine")
+    (tmp_path / "Makefile").write_text("mine")
+    script = tmp_path / "forge.py"
+    script.write_text(FORGES)
+    done = vivarium("run", "--config", CONF, "--output", "result.csv", "--output-dir", ".", script,
+                    cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert (tmp_path / "Makefile").read_text() == (tmp_path / ".git" / "config").read_text() == "mine"
+    assert (tmp_path / "result.csv").read_text() == "its own"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".git", "Makefile", "forge.py", "result.csv"]
+    done = run(FORGES, "--output", "result.csv", "--json")
+    assert [file["path"] for file in json.loads(done.stdout)["files"]] == ["result.csv"]
 
 
 @pytest.mark.parametrize("plant, words", [
-    (lambda d, away: (d / "a.bin").symlink_to(away / "file"), "write a.bin: "),
-    (lambda d, away: (d / "d").symlink_to(away), "write d/b: "),
-    (lambda d, away: os.mkfifo(d / "a.bin"), "write a.bin: "),
-    (lambda d, away: (d / "a.bin").mkdir(), "write a.bin: "),
-    (lambda d, away: (d / "d").write_text("a file"), "write d/b: "),
+    (lambda d, away: (d / "a.bin").symlink_to(away / "file"), "a.bin was not written: there is"),
+    (lambda d, away: (d / "d").symlink_to(away), "d/b was not written: Not a dir"),
+    (lambda d, away: os.mkfifo(d / "a.bin"), "a.bin was not written: there is"),
+    (lambda d, away: (d / "a.bin").mkdir(), "a.bin was not written: there is"),
+    (lambda d, away: (d / "d").write_text("a file"), "d/b was not written: Not a dir"),
 ], ids=["link", "link to a directory", "fifo", "directory", "file"])
 def test_output_files_follow_nothing(tmp_path, plant, words):
     """What lies in the way stays: no link is followed, nothing but regular files is written."""
@@ -548,7 +580,7 @@ def test_output_files_with_names_for_a_terminal(tmp_path):
     (tmp_path / name).mkdir()
     done = run(f"def main(): open({name!r}, 'w').close()", "--output", "**", "--output-dir", tmp_path)
     assert done.returncode == 125
-    assert "vivarium: write a?]0;b??vivarium: c???: Is a directory\n" in done.stderr
+    assert "vivarium: a?]0;b??vivarium: c??? was not written: there is something of that name\n" in done.stderr
     assert done.stderr.replace("\n", "").isprintable()
 
 

@@ -112,6 +112,53 @@ static void test_answer(void **state)
 }
 
 /* The answer crossed the order to cancel: the next one on this lane gets its own. */
+static void say_file(struct scene *scene, const char *path, const char *content)
+{
+	say(scene, FRAME_FILE, path, strlen(path));
+	if (*content)
+		say(scene, FRAME_CONTENT, content, strlen(content));
+}
+
+/* Fails unless the answer has these files, as "path:content;". */
+static void expect_files(struct scene *scene, const char *globs, size_t length, const char *expected)
+{
+	char text[256] = "";
+
+	scene->request.globs.length = 0;
+	assert_int_equal(buffer_append(&scene->request.globs, globs, length), 0);
+	say_file(scene, "", "nowhere");
+	say_file(scene, "../a", "up");
+	say_file(scene, ".git/config", "evil");
+	say_file(scene, "a.csv", "first");
+	say_file(scene, "a.csv", "second");
+	say_file(scene, "Makefile", "evil");
+	say_file(scene, "d/../e", "round");
+	say_file(scene, "d/b.csv", "");
+	say_file(scene, "z.csv", "last");
+	answer(scene, "1");
+	assert_int_equal(run(scene), 0);
+	for (size_t i = 0; i < scene->run.file_count; i++) {
+		const struct answer_file *file = &scene->run.files[i];
+
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%.*s:%.*s;",
+			(int)file->path.length, file->path.data, (int)file->content.length,
+			file->content.data ? file->content.data : "");
+	}
+	assert_string_equal(text, expected);
+}
+
+/* Whatever the worker lets through: plain paths that were asked for, in order, none twice. */
+static void test_files_that_were_asked_for(void **state)
+{
+	expect_files(*state, "", 0, "");
+	expect_files(*state, TEXT("result.csv\0"), "");
+	expect_files(*state, TEXT("a.csv\0"), "a.csv:first;");
+	expect_files(*state, TEXT("z*\0d/*\0"), "d/b.csv:;z.csv:last;");
+	expect_files(*state, TEXT("**/*.csv\0"), "a.csv:first;d/b.csv:;z.csv:last;");
+	expect_files(*state, TEXT("**\0*/.*/*\0"), "a.csv:first;d/b.csv:;z.csv:last;");
+	expect_files(*state, TEXT("*/.*/*\0.*/*\0"), ".git/config:evil;");
+}
+
 static void test_cancelled_while_the_answer_came(void **state)
 {
 	static const enum frame_type heard[] = {
@@ -250,6 +297,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_answer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_files_that_were_asked_for, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			test_cancelled_while_the_answer_came, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_cancelled_cell_that_leaves, set_up, tear_down),
