@@ -13,14 +13,32 @@
 #include "fcgi-app/answer.h"
 #include "fcgi-app/job_client.h"
 #include "fcgi-app/json_out.h"
+#include "sandbox/globs.h"
 #include "sandbox/json_scan.h"
+#include "sandbox/paths.h"
+
+#define GLOBS "**\0**/.*/[!b-d]*"
 
 static void fill_request(struct request *request)
 {
 	CHECK(buffer_append(&request->script, "def main(): pass", 16) == 0);
 	CHECK(buffer_append(&request->entry, "main", 4) == 0);
+	CHECK(buffer_append(&request->globs, GLOBS, sizeof(GLOBS)) == 0);
 	request->has_entry = true;
 	request->limits = (struct job_limits){.timeout_ms = 1000, .memory_mib = 64, .cpu_s = 3};
+}
+
+/* Whatever a worker says of files: nothing that was not asked for, and nothing twice. */
+static void check_files(const struct answer_run *run)
+{
+	const struct answer_file *file = run->files, *end = file + run->file_count;
+
+	for (; file < end; file++) {
+		CHECK(paths_is_plain(file->path.data, file->path.length));
+		CHECK(globs_match(GLOBS, sizeof(GLOBS), file->path.data, file->path.length));
+		CHECK(file == run->files || file[-1].path.length != file->path.length ||
+			memcmp(file[-1].path.data, file->path.data, file->path.length) < 0);
+	}
 }
 
 static void check_answer(struct answer_run *run)
@@ -33,6 +51,7 @@ static void check_answer(struct answer_run *run)
 	int status = answer_run(run, &body);
 
 	CHECK(status >= 200 && status <= 599);
+	check_files(run);
 	/* the value itself was proven by the worker, which is the one that may be believed here */
 	if (run->verdict.kind != VERDICT_OK)
 		CHECK(json_scan(body.data, body.length, &strict, NULL, NULL, &result) == 0);

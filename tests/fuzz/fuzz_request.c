@@ -36,6 +36,8 @@ static void check_parts(void)
 		}
 	}
 	CHECK(reader.start == request.parts.length);
+	CHECK(request.globs.length <= OUTPUTS_MAX * (INPUT_PATH_MAX_BYTES + 1));
+	CHECK(!request.globs.length || !request.globs.data[request.globs.length - 1]);
 	CHECK(files <= FILES_MAX && bytes <= FILES_MAX_BYTES);
 }
 
