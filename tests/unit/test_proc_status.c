@@ -72,6 +72,35 @@ static void test_oneself(void **state)
 	close(fd);
 }
 
+static struct proc_status status_of(const char *text)
+{
+	struct proc_status status;
+	int fd = file_of(text);
+
+	assert_int_equal(proc_status_read(fd, &status), 0);
+	close(fd);
+	return status;
+}
+
+static void test_standing(void **state)
+{
+	const struct proc_status running = status_of("Name:\tx\nState:\tR (running)\nThreads:\t1\n"),
+				 stopped = status_of("Name:\tx\nState:\tT (stopped)\n"),
+				 ended = status_of("Name:\tx\nState:\tZ (zombie)\n"),
+				 stopping = status_of("Name:\tx\nState:\tR (running)\n"
+						      "ShdPnd:\t0000000000040000\n"),
+				 told = status_of("Name:\tx\nState:\tS (sleeping)\n"
+						  "ShdPnd:\t0000000000020000\n");
+
+	(void)state;
+	assert_false(proc_status_is_standing(&running));
+	assert_false(proc_status_is_standing(&told)); /* SIGCONT */
+	assert_true(proc_status_is_standing(&stopped) && proc_status_is_stopped(&stopped));
+	assert_true(proc_status_is_standing(&stopping) && !proc_status_is_stopped(&stopping));
+	assert_true(proc_status_is_standing(&ended) && proc_status_is_dead(&ended));
+	assert_false(proc_status_is_dead(&stopped));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -79,6 +108,7 @@ int main(void)
 		cmocka_unit_test(test_missing_fields),
 		cmocka_unit_test(test_ended),
 		cmocka_unit_test(test_oneself),
+		cmocka_unit_test(test_standing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
