@@ -60,12 +60,12 @@ static void handle_signals(struct warden *warden)
  * All of the cell: of its PID namespace, or of its executions' id. Where neither is the cell's own
  * a script cannot fork (single-id.policy): there is nobody but the execution.
  */
-static void kill_all(const struct warden *warden)
+static void signal_all(const struct warden *warden, int signal)
 {
 	if (warden->setup->exposed.count)
 		return;
 	warden_act_as_execution(warden, true);
-	kill(-1, SIGKILL);
+	kill(-1, signal);
 	warden_act_as_execution(warden, false);
 }
 
@@ -100,7 +100,7 @@ static void sweep(struct warden *warden)
 	end_execution(warden);
 	while ((pid = waitpid(-1, NULL, WNOHANG)) >= 0 || errno == EINTR) {
 		if (pid == 0) {
-			kill_all(warden);
+			signal_all(warden, SIGKILL);
 			waitpid(-1, NULL, 0);
 		}
 	}
@@ -177,6 +177,14 @@ static void obey(
 		fork_execution(warden, order->execution, fds);
 		return;
 	case CELL_ORDER_WEIGH:
+		report_tmp(warden, order->execution);
+		return;
+	case CELL_ORDER_STOP:
+		signal_all(warden, SIGSTOP);
+		report_tmp(warden, order->execution);
+		return;
+	case CELL_ORDER_GO_ON:
+		signal_all(warden, SIGCONT);
 		report_tmp(warden, order->execution);
 		return;
 	case CELL_ORDER_TRACE:

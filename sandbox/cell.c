@@ -189,6 +189,8 @@ static void act_trace(struct cell *cell)
 {
 	cell->run.timed_out = true;
 	set_deadline(cell, TRACE_MAX_US);
+	if (cell_watch_end(cell))
+		order(cell, CELL_ORDER_GO_ON, NULL, 0);
 	if (order(cell, CELL_ORDER_TRACE, NULL, 0) < 0)
 		cell_fire(cell, CELL_EVENT_DEADLINE);
 }
@@ -404,21 +406,30 @@ static void strike(struct cell *cell)
 	}
 }
 
-static void turn_watch(struct cell *cell)
+/* A warden that cannot be told any more shows otherwise. */
+static void meet(struct cell *cell, enum watch_demand demand)
 {
-	bool tmp_wanted;
-	bool over = cell_watch_turn(cell, &tmp_wanted);
-
-	if (over)
+	switch (demand) {
+	case WATCH_NOTHING:
+		return;
+	case WATCH_TMP:
+		order(cell, CELL_ORDER_WEIGH, NULL, 0);
+		return;
+	case WATCH_STOP:
+		order(cell, CELL_ORDER_STOP, NULL, 0);
+		return;
+	case WATCH_GO_ON:
+		order(cell, CELL_ORDER_GO_ON, NULL, 0);
+		return;
+	case WATCH_STRIKE:
 		strike(cell);
-	else if (tmp_wanted)
-		order(cell, CELL_ORDER_WEIGH, NULL, 0); /* a warden that has gone shows otherwise */
+		return;
+	}
 }
 
 void cell_take_weight(struct cell *cell, const struct scale_answer *answer)
 {
-	if (cell_watch_take_weight(cell, answer))
-		strike(cell);
+	meet(cell, cell_watch_take_weight(cell, answer));
 }
 
 /* --- for the worker's loop ----------------------------------------------------------------- */
@@ -490,7 +501,7 @@ void cell_check_deadline(struct cell *cell, uint64_t now_us)
 {
 	lose_if(cell, cell_refusal_resume(cell, now_us));
 	if (cell->watch.next_us && now_us >= cell->watch.next_us)
-		turn_watch(cell);
+		meet(cell, cell_watch_turn(cell));
 	if (!cell->deadline_us || now_us < cell->deadline_us)
 		return;
 	if (cell->state == CELL_FINISHING)

@@ -95,6 +95,10 @@ struct cell_run { /* the execution in flight */
 /* The worker's own look at what a job uses (cell_watch.h). */
 struct cell_watch {
 	uint64_t next_us; /* when to look again; 0: no need */
+	uint64_t begun_us; /* the look at hand */
+	uint64_t stopped_us; /* since when its processes are to stand still; 0: they run */
+	bool has_stopped; /* them, in this execution */
+	bool asked; /* the scale; they stand still until it answers */
 	uint64_t tmp_bytes, kernel_bytes; /* as last seen */
 };
 

@@ -27,6 +27,8 @@ enum cell_order_type {
 	/* kill and reap all that runs, restore /tmp, fork; three descriptors: channel, stdout, stderr */
 	CELL_ORDER_FORK = 1,
 	CELL_ORDER_WEIGH, /* report the size of /tmp */
+	CELL_ORDER_STOP, /* stop all that runs, then as WEIGH */
+	CELL_ORDER_GO_ON, /* let all that is stopped go on, then as WEIGH */
 	CELL_ORDER_TRACE, /* send CELL_TRACE_SIGNAL to the execution, if it is still there */
 };
 

@@ -1,31 +1,18 @@
 #include "sandbox/cell_watch.h"
 
+#include "sandbox/cell_walk.h"
 #include "sandbox/clock.h"
 #include "sandbox/message.h"
-#include "sandbox/proc_status.h"
-#include "sandbox/scope.h"
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum {
 	EVERY_US = 30 * 1000,
-	SHARE = 20, /* a look may take one part in so many of the time */
-	THREAD_KERNEL_BYTES = 16 * 1024, /* a thread's stack in the kernel */
-	LIST_BYTES = 16 * 1024,
-};
-
-/* The processes of a script, and what they use at the most. */
-struct sum {
-	struct scale_request scale; /* with their ids */
-	bool overflow; /* there are more than the scale takes */
-	uint64_t own_bytes; /* memory of their own; more than that where they share some by fork */
-	uint64_t shmem_bytes; /* likewise, of shared mappings */
-	uint64_t kernel_bytes; /* page tables and stacks */
+	LATEST_US = 60 * 1000, /* however long a look took */
+	SHARE = 20, /* until then a look may take one part in so many of the time */
+	SETTLE_US = 1000, /* for processes to get to the signal that stops them */
+	/* Whoever runs for so long after it has others wake him, which no honest script does. */
+	STOP_MAX_US = 200 * 1000,
+	/* Likewise, where nobody is seen to run, but still some end, and may leave others. */
+	END_MAX_US = 2 * 1000 * 1000,
 };
 
 void cell_watch_begin(struct cell *cell)
@@ -35,88 +22,18 @@ void cell_watch_begin(struct cell *cell)
 	cell->watch.next_us = cell->run.started_us + EVERY_US;
 }
 
-/* --- walking ------------------------------------------------------------------------------- */
-
-static void add_pid(struct sum *sum, int pid)
+bool cell_watch_end(struct cell *cell)
 {
-	if (sum->scale.count < SCALE_PIDS_MAX)
-		sum->scale.pids[sum->scale.count++] = pid;
-	else
-		sum->overflow = true;
+	bool stopped = cell->watch.stopped_us > 0;
+
+	cell->watch = (struct cell_watch){.next_us = 0};
+	return stopped;
 }
 
-/* Children belong to the thread that forked them: "children" is a list of process ids. */
-static void add_children(const struct cell *cell, struct sum *sum, int pid, const char *thread)
+static uint64_t limit_of(const struct cell *cell)
 {
-	char path[64], list[LIST_BYTES], *at = list, *end;
-	SCOPE_FD fd = -1;
-	ssize_t n;
-	long child;
-
-	snprintf(path, sizeof(path), "%d/task/%.20s/children", pid, thread);
-	fd = openat(cell->environment->proc, path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? 0 : read(fd, list, sizeof(list) - 1);
-	list[n > 0 ? n : 0] = '\0';
-	while ((child = strtol(at, &end, 10)) > 0 && end != at) {
-		add_pid(sum, (int)child);
-		at = end;
-	}
+	return (uint64_t)cell->job.limits.memory_mib << 20;
 }
-
-static void add_children_of_all(const struct cell *cell, struct sum *sum, int pid)
-{
-	char path[32];
-	struct dirent *entry;
-	DIR *threads;
-	int fd;
-
-	snprintf(path, sizeof(path), "%d/task", pid);
-	fd = openat(cell->environment->proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	threads = fd < 0 ? NULL : fdopendir(fd);
-	if (!threads) {
-		fd_close(&fd);
-		return;
-	}
-	while ((entry = readdir(threads))) {
-		if (entry->d_name[0] != '.')
-			add_children(cell, sum, pid, entry->d_name);
-	}
-	closedir(threads);
-}
-
-static void add_process(const struct cell *cell, struct sum *sum, int pid)
-{
-	struct proc_status status;
-	char path[32];
-	SCOPE_FD fd = -1;
-
-	snprintf(path, sizeof(path), "%d/status", pid);
-	fd = openat(cell->environment->proc, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || proc_status_read(fd, &status) < 0)
-		return; /* it has ended */
-	sum->own_bytes += (status.anon_kib + status.swap_kib) * 1024;
-	sum->shmem_bytes += status.shmem_kib * 1024;
-	sum->kernel_bytes += status.tables_kib * 1024 + (uint64_t)status.threads * THREAD_KERNEL_BYTES;
-	snprintf(path, sizeof(path), "%d", pid);
-	if (status.threads == 1)
-		add_children(cell, sum, pid, path);
-	else
-		add_children_of_all(cell, sum, pid);
-}
-
-/* All that the warden has forked, and what they forked; orphans are the warden's, too. */
-static void add_all(const struct cell *cell, struct sum *sum)
-{
-	char warden[16];
-	uint32_t next;
-
-	snprintf(warden, sizeof(warden), "%d", (int)cell->run.parent);
-	add_children(cell, sum, cell->run.parent, warden);
-	for (next = 0; next < sum->scale.count; next++)
-		add_process(cell, sum, sum->scale.pids[next]);
-}
-
-/* --- judging ------------------------------------------------------------------------------- */
 
 /* Files of /tmp that are mapped are in both numbers: the larger counts. */
 static uint64_t total_of(const struct cell *cell, uint64_t own, uint64_t shmem, uint64_t kernel)
@@ -124,70 +41,119 @@ static uint64_t total_of(const struct cell *cell, uint64_t own, uint64_t shmem, 
 	return own + kernel + (shmem > cell->watch.tmp_bytes ? shmem : cell->watch.tmp_bytes);
 }
 
-static bool is_over(struct cell *cell, uint64_t total)
+static bool is_over(const struct cell *cell, uint64_t total)
 {
-	uint64_t limit = (uint64_t)cell->job.limits.memory_mib << 20;
+	return total > limit_of(cell) + cell->run.allowance_bytes;
+}
 
-	if (total <= limit + cell->run.allowance_bytes)
-		return false;
-	cell->run.struck_bytes = total - cell->run.warm_bytes;
-	return true;
+/* The next look, when one has come to its end. */
+static void set_next(struct cell *cell)
+{
+	uint64_t now = clock_now_us(), pause = (now - cell->watch.begun_us) * SHARE;
+
+	if (pause < EVERY_US)
+		pause = EVERY_US;
+	if (pause > LATEST_US)
+		pause = LATEST_US;
+	cell->watch.next_us = now + pause;
 }
 
 /*
- * The sum counts what is shared as often as it is shared: before it strikes, it is weighed, where
- * there is a scale (worker.c). Where there is none, it strikes.
+ * Whoever is forked while the signals to stop and to go on come may get only the first: so
+ * processes that still stand at a later look are to go on, too.
  */
-static bool judge(struct cell *cell, struct sum *sum)
+static enum watch_demand acquit(struct cell *cell, bool some_stopped)
 {
-	uint64_t total = total_of(cell, sum->own_bytes, sum->shmem_bytes, sum->kernel_bytes);
+	bool stopped = cell->watch.stopped_us > 0;
 
-	if (sum->scale.count == 1 || sum->overflow || cell->environment->scale < 0)
-		return is_over(cell, total);
-	if (total <= ((uint64_t)cell->job.limits.memory_mib << 20) + cell->run.allowance_bytes)
-		return false;
-	cell->watch.kernel_bytes = sum->kernel_bytes;
-	sum->scale.cell = cell->number;
-	sum->scale.execution = cell->run.number;
-	/* should it be busy, there is another turn */
-	message_send(cell->environment->scale, &sum->scale, sizeof(sum->scale), NULL, 0);
-	return false;
+	cell->watch.stopped_us = 0;
+	set_next(cell);
+	return stopped || (some_stopped && cell->watch.has_stopped) ? WATCH_GO_ON : WATCH_TMP;
 }
 
-static bool look(struct cell *cell)
+static enum watch_demand convict(struct cell *cell, uint64_t total)
 {
-	static struct sum sum; /* a worker has one thread */
-
-	sum.scale.count = 0;
-	sum.overflow = false;
-	sum.own_bytes = sum.shmem_bytes = sum.kernel_bytes = 0;
-	add_all(cell, &sum);
-	return judge(cell, &sum);
+	set_next(cell);
+	cell->run.struck_bytes =
+		is_over(cell, total) ? total - cell->run.warm_bytes : limit_of(cell);
+	return WATCH_STRIKE;
 }
 
-bool cell_watch_turn(struct cell *cell, bool *tmp_wanted)
+/* Again and again until all stand and none end. */
+static enum watch_demand stop(struct cell *cell, uint64_t total, bool standing)
 {
-	uint64_t begun = clock_now_us(), pause;
-	bool over;
+	uint64_t now = clock_now_us();
 
-	*tmp_wanted = !cell_group_limits_memory(&cell->group);
-	if (*tmp_wanted)
-		over = look(cell);
-	else
-		over = cell_group_was_struck(&cell->group, &cell->run.struck_bytes);
-	pause = (clock_now_us() - begun) * SHARE;
-	cell->watch.next_us = begun + (pause > EVERY_US ? pause : EVERY_US);
-	return over;
+	if (!cell->watch.stopped_us)
+		cell->watch.stopped_us = now;
+	else if (now - cell->watch.stopped_us > (standing ? END_MAX_US : STOP_MAX_US))
+		return convict(cell, total);
+	cell->watch.has_stopped = true;
+	cell->watch.next_us = now + EVERY_US; /* should the warden not say that it is done */
+	return WATCH_STOP;
+}
+
+/* Should it be busy, there is another turn. */
+static enum watch_demand ask_scale(struct cell *cell, const struct cell_walk *walk)
+{
+	cell->watch.kernel_bytes = walk->kernel_bytes;
+	cell->watch.asked = message_send(cell->environment->scale, &walk->scale,
+				    sizeof(walk->scale), NULL, 0) == 0;
+	cell->watch.next_us = clock_now_us() + EVERY_US;
+	return WATCH_NOTHING;
+}
+
+static enum watch_demand look(struct cell *cell)
+{
+	static struct cell_walk walk; /* a worker has one thread */
+	bool stopped = cell->watch.stopped_us > 0, is_exact;
+	uint64_t total;
+
+	cell_walk(cell, &walk);
+	total = total_of(cell, walk.own_bytes, walk.shmem_bytes, walk.kernel_bytes);
+	is_exact = walk.scale.count == 1 || walk.overflow || cell->environment->scale < 0;
+	if (is_over(cell, total) && is_exact)
+		return convict(cell, total);
+	if (walk.moved || (stopped && !walk.standing))
+		return stop(cell, total, walk.standing);
+	if (!is_over(cell, total))
+		return acquit(cell, walk.some_stopped);
+	return stopped ? ask_scale(cell, &walk) : stop(cell, total, walk.standing);
+}
+
+enum watch_demand cell_watch_turn(struct cell *cell)
+{
+	if (cell->watch.asked) { /* nobody is to wake another meanwhile */
+		cell->watch.next_us = clock_now_us() + EVERY_US;
+		return WATCH_STOP;
+	}
+	if (!cell->watch.stopped_us)
+		cell->watch.begun_us = clock_now_us();
+	if (!cell_group_limits_memory(&cell->group))
+		return look(cell);
+	set_next(cell);
+	return cell_group_was_struck(&cell->group, &cell->run.struck_bytes) ? WATCH_STRIKE
+									    : WATCH_NOTHING;
 }
 
 void cell_watch_take_tmp(struct cell *cell, uint64_t bytes)
 {
 	cell->watch.tmp_bytes = bytes;
+	if (cell->watch.stopped_us && !cell->watch.asked)
+		cell->watch.next_us = clock_now_us() + SETTLE_US;
 }
 
-bool cell_watch_take_weight(struct cell *cell, const struct scale_answer *answer)
+enum watch_demand cell_watch_take_weight(struct cell *cell, const struct scale_answer *answer)
 {
-	return cell->watch.next_us && answer->execution == cell->run.number &&
-	       is_over(cell, total_of(cell, answer->anon_bytes, answer->shmem_bytes,
-				      cell->watch.kernel_bytes));
+	uint64_t total =
+		total_of(cell, answer->anon_bytes, answer->shmem_bytes, cell->watch.kernel_bytes);
+
+	if (!cell->watch.asked || answer->execution != cell->run.number)
+		return WATCH_NOTHING;
+	cell->watch.asked = false;
+	if (answer->missing) {
+		cell->watch.stopped_us = clock_now_us();
+		return stop(cell, total, true);
+	}
+	return is_over(cell, total) ? convict(cell, total) : acquit(cell, true);
 }

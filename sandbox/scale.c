@@ -5,10 +5,12 @@
 #include "sandbox/log.h"
 #include "sandbox/message.h"
 #include "sandbox/scope.h"
+#include "sandbox/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,7 +44,14 @@ static uint64_t bytes_of(const char *text, const char *key)
 	return kib * 1024;
 }
 
-/* A process that has ended meanwhile weighs nothing. */
+/* A cell's question, and how far its answer has come. */
+struct weighing {
+	struct scale_request request;
+	struct scale_answer answer;
+	uint32_t next; /* of request.pids */
+	bool active;
+};
+
 static void weigh(int proc, int pid, struct scale_answer *answer)
 {
 	char path[40], text[2048];
@@ -52,28 +61,65 @@ static void weigh(int proc, int pid, struct scale_answer *answer)
 	snprintf(path, sizeof(path), "%d/smaps_rollup", pid);
 	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
+	if (n <= 0) {
+		answer->missing++;
 		return;
+	}
 	text[n] = '\0';
 	answer->anon_bytes += bytes_of(text, "\nPss_Anon:") + bytes_of(text, "\nSwapPss:");
 	answer->shmem_bytes += bytes_of(text, "\nPss_Shmem:");
 }
 
-static _Noreturn void serve(int proc, int socket)
+/* Returns whether it was understood. The numbers of a worker's cells follow one another. */
+static bool take_request(int socket, struct weighing *weighings)
 {
 	static struct scale_request request;
-	struct scale_answer answer;
+	struct weighing *weighing;
 	size_t none = 0;
-	uint32_t i;
 
-	while (message_receive(socket, &request, sizeof(request), NULL, &none) == 1 &&
-		request.count <= SCALE_PIDS_MAX) {
-		answer = (struct scale_answer){
-			.cell = request.cell, .execution = request.execution};
-		for (i = 0; i < request.count; i++)
-			weigh(proc, request.pids[i], &answer);
-		if (message_send(socket, &answer, sizeof(answer), NULL, 0) < 0)
-			break;
+	if (message_receive(socket, &request, sizeof(request), NULL, &none) != 1 ||
+		request.count > SCALE_PIDS_MAX)
+		return false;
+	weighing = &weighings[request.cell % WORKER_CELLS_MAX];
+	*weighing = (struct weighing){.request = request,
+		.answer = {.cell = request.cell, .execution = request.execution},
+		.active = true};
+	return true;
+}
+
+/* One process of it. Returns 0 or a negative errno. */
+static int go_on(int proc, int socket, struct weighing *weighing)
+{
+	if (weighing->next < weighing->request.count)
+		weigh(proc, weighing->request.pids[weighing->next++], &weighing->answer);
+	if (weighing->next < weighing->request.count)
+		return 0;
+	weighing->active = false;
+	return message_send(socket, &weighing->answer, sizeof(weighing->answer), NULL, 0);
+}
+
+static _Noreturn void serve(int proc, int socket)
+{
+	static struct weighing weighings[WORKER_CELLS_MAX];
+	struct pollfd asked = {.fd = socket, .events = POLLIN};
+	bool busy = false;
+	size_t i;
+	int r = 0;
+
+	while (r >= 0) {
+		if (poll(&asked, 1, busy ? 0 : -1) > 0) {
+			if (!take_request(socket, weighings))
+				break;
+			busy = true;
+			continue;
+		}
+		busy = false;
+		for (i = 0; i < WORKER_CELLS_MAX && r >= 0; i++) {
+			if (!weighings[i].active)
+				continue;
+			r = go_on(proc, socket, &weighings[i]);
+			busy |= weighings[i].active;
+		}
 	}
 	_exit(0); /* the worker is gone */
 }

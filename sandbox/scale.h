@@ -2,6 +2,8 @@
  * The scale: a small process beside a worker whose cells have no memory control group. Memory that
  * a script's processes share by fork has to be counted once, and only who may look into them can
  * tell. So that the worker need not, this one may, and does nothing else: process ids in, sums out.
+ * Cells take turns, a process each: none waits until another one's many are weighed. Of a cell the
+ * last question is answered, and no others.
  */
 #ifndef VIVARIUM_SCALE_H
 #define VIVARIUM_SCALE_H
@@ -26,6 +28,7 @@ struct scale_request {
 /* Scale to worker. */
 struct scale_answer {
 	uint32_t cell, execution;
+	uint32_t missing; /* how many of the processes had ended: without them the sums say little */
 	uint64_t anon_bytes; /* own memory, in swap or not; what n processes share counts 1/n each */
 	uint64_t shmem_bytes; /* shared mappings and mapped files of a tmpfs, likewise */
 };
