@@ -1,6 +1,7 @@
 # Touches what nearly every script touches, so that it is warm before the first request.
 import collections
 import datetime
+import fnmatch
 import functools
 import grp
 import itertools
@@ -30,4 +31,5 @@ def main():
     except ValueError as error:
         caught = f"{type(error).__name__}: {error!r:>20}"
     return {"total": total, "text": text, "now": now, "caught": caught,
+            "names": fnmatch.filter(["a.csv"], "*"),  # pathlib, glob and shutil import it
             "pick": random.choice(string.ascii_letters), "sorted": sorted(counts.items())}
