@@ -63,6 +63,14 @@ class Caller(threading.Thread):
         assert max(self.took) <= SLOWEST_S, self.took
 
 
+def owner(entry):
+    """Nobody's, if it is just being removed."""
+    try:
+        return entry.stat(follow_symlinks=False).st_uid
+    except FileNotFoundError:
+        return -1
+
+
 class Host:
     """What the machine counts outside of the service's own processes."""
 
@@ -74,7 +82,7 @@ class Host:
         self.files = sorted(
             entry.path for folder in ("/tmp", "/var/tmp", "/dev/shm", "/run")
             for entry in os.scandir(folder)
-            if footprint.owns(entry.stat(follow_symlinks=False).st_uid) and os.getuid() == 0)
+            if os.getuid() == 0 and footprint.owns(owner(entry)))
         self.cores = sorted(path for folder in (Path.cwd(), Path("/"), Path("/var/crash"))
                             if folder.is_dir() for path in folder.glob("core*")
                             if path.is_file())
