@@ -10,7 +10,7 @@ import pytest
 from conftest import Service
 from neighbourhood import Neighbourhood
 
-SLACK_MIB = 150  # beyond the limit; docs/limits.md has what is measured on a machine that is idle
+SLACK_MIB = 300  # beyond the limit: twice the most that docs/limits.md tells
 LIMIT_MIB = 256
 
 GROW = """
