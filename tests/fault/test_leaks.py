@@ -147,12 +147,15 @@ def worn():
 def test_no_request_keeps_memory(worn, kind):
     """Not even 200 bytes each."""
     status, ask = KINDS[kind]
-    before = memory(worn)
-    for _ in range(EACH):
-        assert ask(worn).status == status
-    after = memory(worn)
-    grown = {name: after[name] - before[name] for name in before}
-    assert max(grown.values()) <= GROWTH_KIB, grown
+    rounds = []
+    while len(rounds) < 3 and (not rounds or max(rounds[-1].values()) > GROWTH_KIB):
+        before = memory(worn)
+        for _ in range(EACH):
+            assert ask(worn).status == status
+        after = memory(worn)
+        rounds.append({name: after[name] - before[name] for name in before})
+    # a thread that had not served this kind yet grows for once, a leak each time
+    assert max(rounds[-1].values()) <= GROWTH_KIB, rounds
 
 
 def test_nobody_else_has_its_ids(instance):
