@@ -36,11 +36,14 @@ def hop():
     if len(KEPT) < 50:
         grow()
     time.sleep(0.001)
-    if os.fork():
-        os._exit(0)
+    try:
+        if os.fork():
+            os._exit(0)
+    except OSError:
+        pass  # there are as many as there may be: the dead count until they are reaped
 def hide():
     KEPT.append(bytearray(BLOCK) * 120)
-    fork(100, signal.pause)
+    fork(80, signal.pause)
     KEPT.clear()
     fork(12, hop)
 """,
