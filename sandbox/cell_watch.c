@@ -9,10 +9,11 @@ enum {
 	LATEST_US = 60 * 1000, /* however long a look took */
 	SHARE = 20, /* until then a look may take one part in so many of the time */
 	SETTLE_US = 1000, /* for processes to get to the signal that stops them */
-	/* Whoever runs for so long after it has others wake him, which no honest script does. */
-	STOP_MAX_US = 200 * 1000,
-	/* Likewise, where nobody is seen to run, but still some end, and may leave others. */
-	END_MAX_US = 2 * 1000 * 1000,
+	/*
+	 * Whoever runs for so long after it has others wake him, which no honest script does; and the
+	 * warden is one of many in the cell's share of the processors before all of them stand.
+	 */
+	STOP_MAX_US = 2 * 1000 * 1000,
 };
 
 void cell_watch_begin(struct cell *cell)
@@ -80,13 +81,13 @@ static enum watch_demand convict(struct cell *cell, uint64_t total)
 }
 
 /* Again and again until all stand and none end. */
-static enum watch_demand stop(struct cell *cell, uint64_t total, bool standing)
+static enum watch_demand stop(struct cell *cell, uint64_t total)
 {
 	uint64_t now = clock_now_us();
 
 	if (!cell->watch.stopped_us)
 		cell->watch.stopped_us = now;
-	else if (now - cell->watch.stopped_us > (standing ? END_MAX_US : STOP_MAX_US))
+	else if (now - cell->watch.stopped_us > STOP_MAX_US)
 		return convict(cell, total);
 	cell->watch.has_stopped = true;
 	cell->watch.next_us = now + EVERY_US; /* should the warden not say that it is done */
@@ -115,10 +116,10 @@ static enum watch_demand look(struct cell *cell)
 	if (is_over(cell, total) && is_exact)
 		return convict(cell, total);
 	if (walk.moved || (stopped && !walk.standing))
-		return stop(cell, total, walk.standing);
+		return stop(cell, total);
 	if (!is_over(cell, total))
 		return acquit(cell, walk.some_stopped);
-	return stopped ? ask_scale(cell, &walk) : stop(cell, total, walk.standing);
+	return stopped ? ask_scale(cell, &walk) : stop(cell, total);
 }
 
 enum watch_demand cell_watch_turn(struct cell *cell)
@@ -153,7 +154,7 @@ enum watch_demand cell_watch_take_weight(struct cell *cell, const struct scale_a
 	cell->watch.asked = false;
 	if (answer->missing) {
 		cell->watch.stopped_us = clock_now_us();
-		return stop(cell, total, true);
+		return stop(cell, total);
 	}
 	return is_over(cell, total) ? convict(cell, total) : acquit(cell, true);
 }
