@@ -13,7 +13,7 @@ enum {
 	 * Whoever runs for so long after it has others wake him, which no honest script does; and the
 	 * warden is one of many in the cell's share of the processors before all of them stand.
 	 */
-	STOP_MAX_US = 2 * 1000 * 1000,
+	STOP_MAX_US = 5 * 1000 * 1000,
 };
 
 void cell_watch_begin(struct cell *cell)
