@@ -63,8 +63,10 @@ int scout_send(int proc, const char *typical, size_t length, struct hot_pages *h
 		return -errno;
 	python_before_fork();
 	pid = fork();
-	if (!pid)
+	if (!pid) {
+		close(pipe_fds[0]); /* a template that was killed reads no more, which it is to notice */
 		scout(proc, typical, length, pipe_fds[1]);
+	}
 	close(pipe_fds[1]);
 	while (pid > 0 && got < sizeof(*hot) &&
 		(n = read(pipe_fds[0], (char *)hot + got, sizeof(*hot) - got)) > 0)
