@@ -91,6 +91,7 @@ static const struct key {
 	KEY(template_trees, KIND_NUMBER, "0", 0, TEMPLATE_TREES_MAX),
 	KEY(template_max_forks, KIND_NUMBER, "10000", 0, UINT32_MAX),
 	KEY_AS(template_max_age, template_max_age_ms, KIND_SECONDS, "86400", 0, UINT32_MAX),
+	KEY_AS(template_quick_age, template_quick_age_ms, KIND_SECONDS, "20", 0, UINT32_MAX),
 	KEY_AS(wedged_after, wedged_after_ms, KIND_SECONDS, "10", 500, 600000),
 	KEY(tls_certificate, KIND_EDGE_PATH, "", 0, 0),
 	KEY(tls_certificate_key, KIND_EDGE_PATH, "", 0, 0),

@@ -45,7 +45,7 @@ struct config {
 	uint64_t request_memory_mib;
 	uint64_t cell_executions, cell_age_ms;
 	uint64_t template_trees; /* 0: one for each 8 processors */
-	uint64_t template_max_forks, template_max_age_ms; /* 0: never */
+	uint64_t template_max_forks, template_max_age_ms, template_quick_age_ms; /* 0: never */
 	uint64_t wedged_after_ms;
 	/* nginx's, which deploy/run.sh reads from what config_print says; checked by edge.h */
 	char tls_certificate[CONFIG_TEXT_BYTES], tls_certificate_key[CONFIG_TEXT_BYTES];

@@ -17,7 +17,7 @@ enum {
 struct template_context {
 	const struct start_base *base;
 	const int *requests;
-	bool in_turn;
+	bool careful;
 };
 
 /* What whoever started the service ignores (nohup does that) would be ignored by scripts as well. */
@@ -40,7 +40,7 @@ static void exec_template(const void *context, int control)
 	const struct library_sets *sets = setup->sets;
 	char arrangement[ARRANGEMENT_TEXT_BYTES];
 	const char *arguments[SETS_AT + WORKER_SETS_MAX + 1] = {"vivarium-template", arrangement,
-		template->in_turn ? "in-turn" : "at-once", setup->config->import_denylist,
+		template->careful ? "careful" : "quick", setup->config->import_denylist,
 		setup->config->import_allowlist, setup->venv};
 	int keep[TEMPLATE_FD_REQUESTS + WORKER_SETS_MAX + 1], from[sizeof(keep) / sizeof(keep[0])];
 	int last = TEMPLATE_FD_REQUESTS + (int)sets->count - 1, i;
@@ -71,10 +71,10 @@ static void exec_template(const void *context, int control)
 }
 
 int start_template(const struct start_base *base, struct child *child, const int *requests,
-	bool in_turn)
+	bool careful)
 {
 	const struct template_context context = {
-		.base = base, .requests = requests, .in_turn = in_turn};
+		.base = base, .requests = requests, .careful = careful};
 
 	return child_start(child, -1, exec_template, &context);
 }

@@ -100,7 +100,7 @@ static int make_requests(const struct template_trees *trees, struct template_tre
 	return r;
 }
 
-static int start_tree(const struct template_trees *trees, struct template_tree *tree, bool in_turn)
+static int start_tree(const struct template_trees *trees, struct template_tree *tree, bool careful)
 {
 	int receivers[WORKER_SETS_MAX], r;
 	size_t i;
@@ -109,9 +109,10 @@ static int start_tree(const struct template_trees *trees, struct template_tree *
 		receivers[i] = -1;
 	tree->reported = 0;
 	tree->forks = tree->warm_us = 0;
+	tree->is_careful = careful;
 	r = make_requests(trees, tree, receivers);
 	if (!r)
-		r = start_template(trees->base, &tree->child, receivers, in_turn);
+		r = start_template(trees->base, &tree->child, receivers, careful);
 	for (i = 0; i < WORKER_SETS_MAX; i++)
 		fd_close(&receivers[i]);
 	return r;
@@ -190,12 +191,15 @@ static uint64_t replacement_time(const struct template_trees *trees,
 {
 	const struct config *config = setup_of(trees)->config;
 	const struct template_tree *tree = &place->tree;
-	uint64_t due = UINT64_MAX;
+	uint64_t due = UINT64_MAX, age_ms = config->template_max_age_ms;
 
 	if (!tree->warm_us || !tree->child.pid || place->next.child.pid)
 		return UINT64_MAX;
-	if (config->template_max_age_ms)
-		due = tree->warm_us + config->template_max_age_ms * 1000;
+	if (!tree->is_careful && config->template_quick_age_ms &&
+		(!age_ms || config->template_quick_age_ms < age_ms))
+		age_ms = config->template_quick_age_ms;
+	if (age_ms)
+		due = tree->warm_us + age_ms * 1000;
 	/* the forks that its cells began with, or moved over with, are not wear */
 	if (config->template_max_forks &&
 		tree->forks >= config->template_max_forks + cells_of(trees, place))

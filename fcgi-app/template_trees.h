@@ -1,7 +1,7 @@
 /*
  * The template trees: R of them, so that forks do not queue behind one process. Worker n has its
  * cells from tree n % R. A tree that dies is started again, and its cells go on meanwhile. One that
- * has forked much or lived long is replaced: its successor warms up beside it, takes over when all
+ * has forked much or lived long is replaced, and one that was started quickly soon: its successor warms up beside it, takes over when all
  * of its library sets are warm, and the cells move over one after the other, each while it is idle
  * (cell_renew.h). Addresses and hash seed are drawn when a tree is started.
  */
@@ -21,6 +21,7 @@ struct template_tree {
 	struct child child;
 	int requests[WORKER_SETS_MAX]; /* sending ends, one a library set; owned */
 	size_t reported; /* sets that said that they are warm, or missing */
+	bool is_careful; /* it was not in a hurry, as the first ones are */
 	uint64_t forks; /* cells forked */
 	uint64_t warm_us; /* CLOCK_MONOTONIC: since when all sets are warm; 0: they are not */
 };

@@ -61,11 +61,23 @@ def _add_packages():
         sys.path.append(PACKAGES)
 
 
+class _ModuleNames:
+    """First of the finders while libraries load: says which module is being imported (heat.h)."""
+    find_spec = staticmethod(_vivarium.begin_module)
+
+    def __enter__(self):
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_):
+        sys.meta_path.remove(self)
+
+
 def import_modules(names):
     """Imports a comma-separated list."""
     fork_hooks.postpone()
-    for name in filter(None, names.split(",")):
-        __import__(name)
+    with _ModuleNames():
+        for name in filter(None, names.split(",")):
+            __import__(name)
 
 
 def warm(source):
@@ -74,11 +86,12 @@ def warm(source):
     stdout = sys.stdout
     sys.stdout = io.StringIO()
     try:
-        outcome = execute(source.decode(), "main")
-        if outcome.kind is not None:
-            raise RuntimeError(outcome.traceback_text or outcome.error)
-        for broken in ("def main(): return 1/0", "def main(: pass"):
-            execute(broken, "main")
+        with _ModuleNames():
+            outcome = execute(source.decode(), "main")
+            if outcome.kind is not None:
+                raise RuntimeError(outcome.traceback_text or outcome.error)
+            for broken in ("def main(): return 1/0", "def main(: pass"):
+                execute(broken, "main")
     finally:
         sys.stdout = stdout
     # what the sample imported stays warm; the sample itself goes

@@ -4,7 +4,9 @@
 
 #include "runner/python.h"
 
+#include "runner/heat_survey.h"
 #include "runner/immortal.h"
+#include "runner/placing.h"
 #include "runner/python_module.h"
 
 #include <limits.h>
@@ -91,6 +93,37 @@ static void set_environment(void)
 		setenv(pairs[i][0], pairs[i][1], 1);
 }
 
+/* Python's own allocator for objects, which is that for what objects hold, too. */
+static struct allocator own_allocator;
+
+static void set_allocator(void)
+{
+	struct allocator front = heat_survey_is_on() ? heat_survey_allocator(&own_allocator)
+						     : placing_allocator(&own_allocator);
+	PyMemAllocatorEx wanted = {
+		front.context, front.malloc, front.calloc, front.realloc, front.free};
+
+	PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &wanted);
+	PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &wanted);
+}
+
+static void take_allocators(void)
+{
+	PyMemAllocatorEx own;
+
+	python_module_wrap_allocator();
+	PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &own);
+	own_allocator =
+		(struct allocator){own.ctx, own.malloc, own.calloc, own.realloc, own.free};
+	set_allocator();
+}
+
+void python_end_placing(void)
+{
+	heat_end_names();
+	set_allocator();
+}
+
 static int initialise(struct err *err)
 {
 	PyPreConfig before;
@@ -102,7 +135,7 @@ static int initialise(struct err *err)
 	status = Py_PreInitialize(&before);
 	if (PyStatus_Exception(status))
 		return err_set(err, EIO, "start Python: %s", status.err_msg);
-	python_module_wrap_allocator(); /* the raw domain's moment, by the C API's manual */
+	take_allocators(); /* the moment for it, by the C API's manual */
 	PyConfig_InitIsolatedConfig(&config);
 	config.install_signal_handlers = 1;
 	config.write_bytecode = 0;
@@ -227,8 +260,10 @@ int python_settle(struct err *err)
 	r = immortal_make_all(err);
 	if (r < 0)
 		return r;
-	fill_holes();
-	fill_gaps();
+	if (!heat_survey_is_on()) { /* whose allocator is another one */
+		fill_holes();
+		fill_gaps();
+	}
 	python_module_reserve_memory();
 	malloc_trim(0);
 	block = malloc(1 << 20);

@@ -59,6 +59,12 @@ int python_restrict_imports(const char *denied, const char *allowed, struct err 
  */
 int python_warm(const char *sample, size_t length, struct err *err);
 
+/*
+ * From here on allocations lie where Python puts them. In a template, when its last child is forked:
+ * those go on loading libraries.
+ */
+void python_end_placing(void);
+
 /* Consolidates the heap before serving: what a fork will share, and children need not tidy. */
 int python_settle(struct err *err);
 

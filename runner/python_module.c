@@ -3,6 +3,7 @@
 
 #include "runner/channel.h"
 #include "runner/guarded.h"
+#include "runner/heat.h"
 #include "runner/outputs.h"
 #include "sandbox/frame.h"
 #include "sandbox/globs.h"
@@ -175,7 +176,22 @@ static PyObject *vivarium_draw(PyObject *self, PyObject *arguments)
 	Py_RETURN_NONE;
 }
 
+/* begin_module(name, path, target): the arguments of a finder; which module is being imported. */
+static PyObject *vivarium_begin_module(PyObject *self, PyObject *arguments)
+{
+	const char *name;
+	PyObject *path = NULL, *target = NULL;
+
+	(void)self;
+	if (!PyArg_ParseTuple(arguments, "s|OO", &name, &path, &target))
+		return NULL;
+	heat_begin_module(name);
+	Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+	{"begin_module", vivarium_begin_module, METH_VARARGS,
+		"begin_module(name, path, target): which one is being imported"},
 	{"draw", vivarium_draw, METH_VARARGS, "draw(address, bytes): random bytes in place"},
 	{"send", vivarium_send, METH_VARARGS, "send(type, payload, is_last=False): one frame"},
 	{"send_file", vivarium_send_file, METH_VARARGS, "send_file(path, most): one output file"},

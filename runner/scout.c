@@ -7,9 +7,9 @@
 #include "sandbox/message.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,13 +32,15 @@ static int send_rehearsal(int channel, const char *typical, size_t length)
 	return r;
 }
 
-/* In the scout: runs the typical script like a job, looks, and passes on what it saw. */
-static _Noreturn void scout(int proc, const char *typical, size_t length, int report)
+/* In the scout: runs the typical script like a job, and looks. */
+static _Noreturn void scout(const char *typical, size_t length,
+	int (*look)(void *context, struct err *err), void *context)
 {
-	struct hot_pages *pages = malloc(sizeof(*pages));
 	struct err err = {0};
-	int pair[2], r = pages ? message_pair(SOCK_STREAM, pair) : -ENOMEM;
+	int pair[2], r;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	r = message_pair(SOCK_STREAM, pair);
 	if (!r)
 		r = python_wake(&err);
 	if (!r)
@@ -46,37 +48,22 @@ static _Noreturn void scout(int proc, const char *typical, size_t length, int re
 	if (!r)
 		r = execution_rehearse(pair[1], &err);
 	if (!r)
-		r = hot_pages_learn(proc, pages, &err);
-	if (r < 0 || write(report, pages, sizeof(*pages)) != (ssize_t)sizeof(*pages))
-		_exit(1);
-	_exit(0);
+		r = look(context, &err);
+	_exit(r < 0);
 }
 
-int scout_send(int proc, const char *typical, size_t length, struct hot_pages *hot)
+int scout_send(const char *typical, size_t length, int (*look)(void *context, struct err *err),
+	void *context)
 {
-	int pipe_fds[2];
-	size_t got = 0;
-	ssize_t n = 0;
+	int status = 0;
 	pid_t pid;
 
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return -errno;
 	python_before_fork();
 	pid = fork();
-	if (!pid) {
-		close(pipe_fds[0]); /* a template that was killed reads no more, which it is to notice */
-		scout(proc, typical, length, pipe_fds[1]);
-	}
-	close(pipe_fds[1]);
-	while (pid > 0 && got < sizeof(*hot) &&
-		(n = read(pipe_fds[0], (char *)hot + got, sizeof(*hot) - got)) > 0)
-		got += (size_t)n;
-	close(pipe_fds[0]);
-	if (pid > 0)
-		waitpid(pid, NULL, 0);
+	if (!pid)
+		scout(typical, length, look, context);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
 	python_after_fork_parent();
-	if (got == sizeof(*hot))
-		return 0;
-	hot->written.count = hot->read.count = 0;
-	return -EIO;
+	return pid < 0 ? -EAGAIN : status ? -EIO : 0;
 }

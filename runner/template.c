@@ -16,8 +16,11 @@
  * whose place another tree has taken serves what was asked of it, the sets above first, and ends.
  */
 #include "runner/confine.h"
+#include "runner/heat.h"
+#include "runner/heat_survey.h"
 #include "runner/image.h"
 #include "runner/modules.h"
+#include "runner/placing.h"
 #include "runner/python.h"
 #include "runner/scout.h"
 #include "runner/self_check.h"
@@ -36,6 +39,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -63,8 +67,15 @@ struct template {
 	struct arrangement arrangement;
 	char work[ARRANGEMENT_PATH_BYTES + 16]; /* where libraries may write while they load */
 	char *venv; /* of the host, from the command line; "": none */
-	bool in_turn; /* sets warm up one after the other: others need the processors */
+	const char *denied, *allowed; /* modules, from there, too */
+	/*
+	 * The first trees of a service start as quickly as they can. One that follows has time: its
+	 * sets warm up one after the other, for others need the processors, and what scripts touch
+	 * is placed side by side.
+	 */
+	bool has_time;
 	int turn; /* open as long as it is this process's turn; -1: none */
+	struct heat *heat; /* what scripts touch; NULL: not known */
 	struct warden_setup warden;
 	int children[SETS_MAX]; /* pidfds of the sets forked from this one */
 	size_t child_count;
@@ -78,6 +89,8 @@ static void report(const struct template *template, bool missing, const char *te
 		.missing = missing,
 		.load_us = clock_now_us() - template->started_us};
 
+	if (heat_survey_is_on())
+		return;
 	snprintf(report.text, sizeof(report.text), "%s", text);
 	message_send(TEMPLATE_FD_CONTROL, &report, sizeof(report), NULL, 0);
 }
@@ -189,7 +202,7 @@ static pid_t fork_set(struct template *template)
 	char none;
 	pid_t pid;
 
-	if (template->in_turn && pipe2(turn, O_CLOEXEC) < 0)
+	if (template->has_time && pipe2(turn, O_CLOEXEC) < 0)
 		return -1;
 	pid = python_fork();
 	if (!pid) {
@@ -199,7 +212,7 @@ static pid_t fork_set(struct template *template)
 		return 0;
 	}
 	fd_close(&turn[1]);
-	if (pid > 0 && template->in_turn && read(turn[0], &none, 1) < 0)
+	if (pid > 0 && template->has_time && read(turn[0], &none, 1) < 0)
 		pid = -1;
 	fd_close(&turn[0]);
 	return pid;
@@ -306,20 +319,90 @@ static _Noreturn void serve_requests(struct template *template)
 	exit(0);
 }
 
+/* --- what scripts touch -------------------------------------------------------------------- */
+
+static int learn_hot_pages(void *hot, struct err *err)
+{
+	return hot_pages_learn(TEMPLATE_FD_PROC, hot, err);
+}
+
 /* Without what a scout finds, executions are slower and nothing else: its failure is told. */
 static int send_scout(struct template *template, struct err *err)
 {
 	const struct set *set = &template->set[template->self];
+	struct hot_pages *hot = &template->warden.hot, *seen;
+	int r;
 
 	if (!set->typical)
 		return 0;
-	if (scout_send(TEMPLATE_FD_PROC, set->typical, set->typical_bytes, &template->warden.hot) <
-		0) {
-		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n",
-			set->name);
+	seen = mmap(NULL, sizeof(*seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (seen == MAP_FAILED)
+		return err_set(err, errno, "share memory with a scout");
+	r = scout_send(set->typical, set->typical_bytes, learn_hot_pages, seen);
+	if (!r)
+		*hot = *seen;
+	munmap(seen, sizeof(*seen));
+	if (r < 0) {
+		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n", set->name);
 		return 0;
 	}
-	return hot_pages_arrange(TEMPLATE_FD_PROC, &template->warden.hot, err);
+	return hot_pages_arrange(TEMPLATE_FD_PROC, hot, err);
+}
+
+static int survey(void *template, struct err *err)
+{
+	return heat_survey_look(TEMPLATE_FD_PROC, ((struct template *)template)->self, err);
+}
+
+/* What a set does in a rehearsal instead of serving; the sets above it come first. */
+static _Noreturn void rehearse(struct template *template)
+{
+	const struct set *set = &template->set[template->self];
+	struct err err = {0};
+	int r = python_settle(&err);
+
+	if (!r)
+		r = fork_children(template, &err);
+	python_end_placing();
+	if (!r && set->typical &&
+		scout_send(set->typical, set->typical_bytes, survey, template) < 0)
+		r = err_set(&err, EIO, "run the typical script");
+	if (r < 0)
+		die_of_set(template, &err);
+	exit(0);
+}
+
+static _Noreturn void start_tree(struct template *template);
+
+/* Returns what it has found, NULL on failure. */
+static struct heat *run_rehearsal(struct template *template, const struct heat *known)
+{
+	struct heat *found = heat_new();
+	int status = 0;
+	pid_t pid = found ? fork() : -1;
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		heat_survey_begin(known, found);
+		start_tree(template);
+	}
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (pid > 0 && status == 0)
+		return found;
+	heat_free(found);
+	return NULL;
+}
+
+/* Without it executions copy more pages, and nothing else is lost. */
+static void learn_heat(struct template *template)
+{
+	struct heat *pages = run_rehearsal(template, NULL);
+
+	template->heat = pages ? run_rehearsal(template, pages) : NULL;
+	heat_free(pages);
+	if (!template->heat || placing_begin(template->heat) < 0)
+		fprintf(stderr, "vivarium-template: what scripts touch is not known\n");
 }
 
 static int check_oneself(const struct template *template, struct err *err)
@@ -334,12 +417,17 @@ static int check_oneself(const struct template *template, struct err *err)
 static _Noreturn void serve(struct template *template)
 {
 	struct err err = {0};
-	int r = python_settle(&err);
+	int r;
 
+	if (heat_survey_is_on())
+		rehearse(template);
+	r = python_settle(&err);
 	if (!r)
 		r = image_take(TEMPLATE_FD_PROC, &template->warden.image_bytes, &err);
 	if (!r)
 		r = fork_children(template, &err);
+	python_end_placing();
+	heat_free(template->heat);
 	close_other_requests(template);
 	if (!r)
 		r = send_scout(template, &err);
@@ -386,10 +474,28 @@ static void forget_venv(struct template *template)
 		explicit_bzero(template->venv, strlen(template->venv));
 }
 
+/* The life of the first set, from which all others are forked. */
+static _Noreturn void start_tree(struct template *template)
+{
+	struct err err = {0};
+	int r = start_interpreter(&err);
+
+	if (!r)
+		r = python_restrict_imports(template->denied, template->allowed, &err);
+	if (r < 0)
+		die(&err);
+	r = load_set(template, &err);
+	if (r < 0)
+		die_of_set(template, &err);
+	close(TEMPLATE_FD_POLICY);
+	close(TEMPLATE_FD_HARNESS);
+	serve(template);
+}
+
 /*
- * vivarium-template ARRANGEMENT at-once|in-turn DENIED ALLOWED VENV SET... ; started by the
- * master, by nobody else. DENIED and ALLOWED: import_denylist and import_allowlist of the
- * configuration; VENV: python_venv.
+ * vivarium-template ARRANGEMENT quick|careful DENIED ALLOWED VENV SET... ; started by the master, by
+ * nobody else. quick: a first tree; careful: one that follows. DENIED and ALLOWED: import_denylist and
+ * import_allowlist of the configuration; VENV: python_venv.
  */
 int main(int argc, char **argv)
 {
@@ -398,29 +504,24 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc <= SETS_AT || arrangement_parse(argv[1], &template.arrangement) < 0 ||
-		(strcmp(argv[2], "at-once") != 0 && strcmp(argv[2], "in-turn") != 0)) {
+		(strcmp(argv[2], "quick") != 0 && strcmp(argv[2], "careful") != 0)) {
 		fprintf(stderr, "vivarium-template is started by vivarium\n");
 		return 2;
 	}
 	template.warden.arrangement = &template.arrangement;
 	choose_work(&template);
-	template.in_turn = strcmp(argv[2], "in-turn") == 0;
-	read_sets(&template, argc - SETS_AT, argv + SETS_AT);
+	template.has_time = strcmp(argv[2], "careful") == 0;
+	template.denied = argv[3];
+	template.allowed = argv[4];
 	template.venv = argv[5];
+	read_sets(&template, argc - SETS_AT, argv + SETS_AT);
 	r = choose_venv(&template, &err);
 	if (!r)
 		r = confine_template(&template.warden, template.venv, &err);
 	forget_venv(&template);
-	if (!r)
-		r = start_interpreter(&err);
-	if (!r)
-		r = python_restrict_imports(argv[3], argv[4], &err);
 	if (r < 0)
 		die(&err);
-	r = load_set(&template, &err);
-	if (r < 0)
-		die_of_set(&template, &err);
-	close(TEMPLATE_FD_POLICY);
-	close(TEMPLATE_FD_HARNESS);
-	serve(&template);
+	if (template.has_time)
+		learn_heat(&template);
+	start_tree(&template);
 }
