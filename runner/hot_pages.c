@@ -27,33 +27,31 @@ static void add_page(struct hot_ranges *ranges, uintptr_t page, size_t page_byte
 		ranges->range[ranges->count++] = (struct hot_range){start, page_bytes};
 }
 
-struct learning {
+/* A page of a mapping, with its entry in the pagemap. */
+typedef int visit_page(
+	const struct mapping *mapping, uintptr_t page, uint64_t entry, void *context);
+
+struct visit {
+	visit_page *page;
+	void *context;
 	const struct mapping *mapping;
-	struct hot_pages *pages;
-	size_t written_bytes;
 };
 
-static int learn_page(uintptr_t page, uint64_t entry, void *context)
+static int visit_one(uintptr_t page, uint64_t entry, void *context)
 {
-	struct learning *learning = context;
-	struct hot_pages *pages = learning->pages;
-	size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	struct visit *visit = context;
 
-	if (!(entry & PAGEMAP_PRESENT))
-		return 0;
-	if (entry & PAGEMAP_FILE)
-		add_page(&pages->read, page, page_bytes, 0);
-	else if ((entry & PAGEMAP_EXCLUSIVE) && (learning->mapping->protection & PROT_WRITE) &&
-		 (learning->written_bytes += page_bytes) <= WRITTEN_MAX_BYTES)
-		add_page(&pages->written, page, page_bytes, GAP_PAGES * page_bytes);
-	return 0;
+	return visit->page(visit->mapping, page, entry, visit->context);
 }
 
-/* Visits all private mappings of the calling process. Returns 0 or a negative errno. */
-static int visit_all(int proc, int (*visit)(uintptr_t, uint64_t, void *), struct learning *learning,
-	struct err *err)
+/*
+ * Visits all pages of private mappings of the calling process, in the order of addresses. Returns 0 or
+ * a negative errno.
+ */
+static int visit_all(int proc, visit_page *page, void *context, struct err *err)
 {
 	SCOPE_FD pagemap = openat(proc, "self/pagemap", O_RDONLY | O_CLOEXEC);
+	struct visit visit = {.page = page, .context = context};
 	struct mappings mappings;
 	size_t i;
 	int r;
@@ -64,12 +62,33 @@ static int visit_all(int proc, int (*visit)(uintptr_t, uint64_t, void *), struct
 	if (r < 0)
 		return r;
 	for (i = 0; i < mappings.count && !r; i++) {
-		learning->mapping = &mappings.list[i];
-		if (learning->mapping->is_private)
-			r = mapping_visit_pages(pagemap, learning->mapping, visit, learning);
+		visit.mapping = &mappings.list[i];
+		if (visit.mapping->is_private)
+			r = mapping_visit_pages(pagemap, visit.mapping, visit_one, &visit);
 	}
 	mappings_free(&mappings);
-	return r < 0 ? err_set(err, -r, "read /proc/self/pagemap") : 0;
+	return r < 0 ? err_set(err, -r, "visit the pages of the process") : 0;
+}
+
+struct learning {
+	struct hot_pages *pages;
+	size_t written_bytes;
+};
+
+static int learn_page(const struct mapping *mapping, uintptr_t page, uint64_t entry, void *context)
+{
+	struct learning *learning = context;
+	struct hot_pages *pages = learning->pages;
+	size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (!(entry & PAGEMAP_PRESENT))
+		return 0;
+	if (entry & PAGEMAP_FILE)
+		add_page(&pages->read, page, page_bytes, 0);
+	else if ((entry & PAGEMAP_EXCLUSIVE) && (mapping->protection & PROT_WRITE) &&
+		 (learning->written_bytes += page_bytes) <= WRITTEN_MAX_BYTES)
+		add_page(&pages->written, page, page_bytes, GAP_PAGES * page_bytes);
+	return 0;
 }
 
 int hot_pages_learn(int proc, struct hot_pages *pages, struct err *err)
@@ -78,6 +97,51 @@ int hot_pages_learn(int proc, struct hot_pages *pages, struct err *err)
 
 	pages->written.count = pages->read.count = 0;
 	return visit_all(proc, learn_page, &learning, err);
+}
+
+/* What was written since the image was taken is the process's own, and stays. */
+static int unmap_page(uintptr_t page, uint64_t entry)
+{
+	if ((entry & PAGEMAP_PRESENT) && (entry & PAGEMAP_FILE) &&
+		madvise((void *)page, (size_t)sysconf(_SC_PAGESIZE), MADV_DONTNEED) < 0)
+		return -errno;
+	return 0;
+}
+
+static int unmap_any(const struct mapping *mapping, uintptr_t page, uint64_t entry, void *context)
+{
+	(void)mapping;
+	(void)context;
+	return unmap_page(page, entry);
+}
+
+/*
+ * Around a page that is read the kernel maps others, within the mapping (do_fault_around() in
+ * mm/memory.c). So every second page becomes a mapping of its own, by a flag that means nothing here.
+ */
+static int isolate_pages(const struct hot_range *range)
+{
+	size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	uintptr_t page = (uintptr_t)range->start, end = page + range->bytes;
+
+	for (; page < end; page += page_bytes) {
+		if (page / page_bytes % 2 == 0 && madvise((void *)page, page_bytes, MADV_DONTDUMP) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int hot_pages_look_closely(int proc, const struct hot_ranges *read, struct err *err)
+{
+	int r = visit_all(proc, unmap_any, NULL, err);
+	size_t i;
+
+	for (i = 0; i < read->count && !r; i++) {
+		r = isolate_pages(&read->range[i]);
+		if (r < 0)
+			err_set(err, -r, "isolate pages");
+	}
+	return r;
 }
 
 static int map_read(const struct hot_ranges *ranges)
@@ -128,45 +192,38 @@ static int own_pages(const struct mappings *mappings, const struct hot_ranges *r
 	return r;
 }
 
-/* A page that was written since the image was taken is the template's own and stays. */
-static int drop_page(uintptr_t page, uint64_t entry, void *context)
-{
-	(void)context;
-	if ((entry & PAGEMAP_PRESENT) && (entry & PAGEMAP_FILE) &&
-		madvise((void *)page, (size_t)sysconf(_SC_PAGESIZE), MADV_DONTNEED) < 0)
-		return -errno;
-	return 0;
-}
+struct others {
+	const struct hot_range *range, *end; /* those that stay, from the page that is visited on */
+};
 
-static int unmap_written(int pagemap, const struct hot_ranges *ranges)
+static int unmap_other(const struct mapping *mapping, uintptr_t page, uint64_t entry, void *context)
 {
-	struct mapping mapping;
-	size_t i;
-	int r = 0;
+	struct others *others = context;
 
-	for (i = 0; i < ranges->count && !r; i++) {
-		mapping.start = (uintptr_t)ranges->range[i].start;
-		mapping.end = mapping.start + ranges->range[i].bytes;
-		r = mapping_visit_pages(pagemap, &mapping, drop_page, NULL);
-	}
-	return r;
+	(void)mapping;
+	while (others->range < others->end &&
+		page >= (uintptr_t)others->range->start + others->range->bytes)
+		others->range++;
+	if (others->range < others->end && page >= (uintptr_t)others->range->start)
+		return 0;
+	return unmap_page(page, entry);
 }
 
 int hot_pages_arrange(int proc, const struct hot_pages *pages, struct err *err)
 {
-	SCOPE_FD pagemap = openat(proc, "self/pagemap", O_RDONLY | O_CLOEXEC);
+	struct others others = {pages->read.range, pages->read.range + pages->read.count};
 	struct mappings mappings;
 	int r = mappings_read(proc, &mappings, err);
 
 	if (r < 0)
 		return r;
-	r = pagemap < 0 ? -errno : own_pages(&mappings, &pages->read);
+	r = own_pages(&mappings, &pages->read);
 	mappings_free(&mappings);
 	if (!r)
 		r = map_read(&pages->read);
-	if (!r)
-		r = unmap_written(pagemap, &pages->written);
-	return r < 0 ? err_set(err, -r, "arrange the hot pages") : 0;
+	if (r < 0)
+		return err_set(err, -r, "arrange the hot pages");
+	return visit_all(proc, unmap_other, &others, err);
 }
 
 void hot_pages_touch(const struct hot_pages *pages)

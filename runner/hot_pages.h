@@ -7,7 +7,7 @@
  * - Written pages are populated before any request comes, many in a call (madvise(2),
  *   MADV_POPULATE_WRITE, Linux 5.14). They are not mapped in the template, because a page that is
  *   not there yet is filled in more cheaply than one that has to be taken away from its readers.
- * - Pages that are only read, code included, stay mapped in the template, and a fork copies that.
+ * - Pages that are only read, code included, are mapped in the template, and a fork copies that.
  *   It does so only for mappings with a page of their own (vma_needs_copy() in mm/memory.c), so
  *   each mapping gets one.
  *
@@ -21,7 +21,7 @@
 #include <stddef.h>
 
 enum {
-	HOT_RANGES_MAX = 2048, /* of each kind */
+	HOT_RANGES_MAX = 4096, /* of each kind */
 };
 
 struct hot_range {
@@ -46,8 +46,15 @@ struct hot_pages {
 int hot_pages_learn(int proc, struct hot_pages *pages, struct err *err);
 
 /*
- * In the template: maps what is only read, and unmaps what is going to be written unless the
- * template itself has written to it. proc: a procfs. Returns 0 or a negative errno.
+ * In a scout that has run nothing yet: of the pages that an earlier one has found to be read, those
+ * are mapped from here on that are read themselves, and not because a page near by was. proc: a procfs.
+ * Returns 0 or a negative errno.
+ */
+int hot_pages_look_closely(int proc, const struct hot_ranges *read, struct err *err);
+
+/*
+ * In the template: maps what is read, and unmaps every other page that it has not itself written to.
+ * proc: a procfs. Returns 0 or a negative errno.
  */
 int hot_pages_arrange(int proc, const struct hot_pages *pages, struct err *err);
 

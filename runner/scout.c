@@ -1,6 +1,7 @@
 #include "runner/scout.h"
 
 #include "runner/execution.h"
+#include "runner/heat_survey.h"
 #include "runner/python.h"
 #include "sandbox/frame.h"
 #include "sandbox/job.h"
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -32,15 +34,23 @@ static int send_rehearsal(int channel, const char *typical, size_t length)
 	return r;
 }
 
-/* In the scout: runs the typical script like a job, and looks. */
-static _Noreturn void scout(const char *typical, size_t length,
-	int (*look)(void *context, struct err *err), void *context)
+struct mission {
+	int proc;
+	int (*prepare)(struct mission *mission, struct err *err); /* NULL: nothing */
+	int (*look)(struct mission *mission, struct err *err); /* when the script has run */
+	struct hot_pages *pages; /* shared with the template */
+	size_t set;
+};
+
+static _Noreturn void scout(struct mission *mission, const char *typical, size_t length)
 {
 	struct err err = {0};
 	int pair[2], r;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	r = message_pair(SOCK_STREAM, pair);
+	if (!r && mission->prepare)
+		r = mission->prepare(mission, &err);
 	if (!r)
 		r = python_wake(&err);
 	if (!r)
@@ -48,12 +58,11 @@ static _Noreturn void scout(const char *typical, size_t length,
 	if (!r)
 		r = execution_rehearse(pair[1], &err);
 	if (!r)
-		r = look(context, &err);
+		r = mission->look(mission, &err);
 	_exit(r < 0);
 }
 
-int scout_send(const char *typical, size_t length, int (*look)(void *context, struct err *err),
-	void *context)
+static int send_out(struct mission *mission, const char *typical, size_t length)
 {
 	int status = 0;
 	pid_t pid;
@@ -61,9 +70,53 @@ int scout_send(const char *typical, size_t length, int (*look)(void *context, st
 	python_before_fork();
 	pid = fork();
 	if (!pid)
-		scout(typical, length, look, context);
+		scout(mission, typical, length);
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	python_after_fork_parent();
 	return pid < 0 ? -EAGAIN : status ? -EIO : 0;
+}
+
+static int learn_hot_pages(struct mission *mission, struct err *err)
+{
+	return hot_pages_learn(mission->proc, mission->pages, err);
+}
+
+static int look_closely(struct mission *mission, struct err *err)
+{
+	return hot_pages_look_closely(mission->proc, &mission->pages->read, err);
+}
+
+static int survey_heat(struct mission *mission, struct err *err)
+{
+	return heat_survey_look(mission->proc, mission->set, err);
+}
+
+int scout_hot_pages(
+	int proc, const char *typical, size_t length, bool closely, struct hot_pages *hot)
+{
+	struct mission mission = {.proc = proc, .look = learn_hot_pages};
+	int r;
+
+	hot->written.count = hot->read.count = 0;
+	mission.pages = mmap(NULL, sizeof(*hot), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (mission.pages == MAP_FAILED)
+		return -errno;
+	r = send_out(&mission, typical, length);
+	if (!r && closely) {
+		mission.prepare = look_closely;
+		r = send_out(&mission, typical, length);
+	}
+	if (!r)
+		*hot = *mission.pages;
+	munmap(mission.pages, sizeof(*hot));
+	return r;
+}
+
+int scout_heat(int proc, const char *typical, size_t length, size_t set)
+{
+	struct mission mission = {.proc = proc, .look = survey_heat, .set = set};
+
+	return send_out(&mission, typical, length);
 }

@@ -39,7 +39,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -321,37 +320,21 @@ static _Noreturn void serve_requests(struct template *template)
 
 /* --- what scripts touch -------------------------------------------------------------------- */
 
-static int learn_hot_pages(void *hot, struct err *err)
-{
-	return hot_pages_learn(TEMPLATE_FD_PROC, hot, err);
-}
-
 /* Without what a scout finds, executions are slower and nothing else: its failure is told. */
 static int send_scout(struct template *template, struct err *err)
 {
 	const struct set *set = &template->set[template->self];
-	struct hot_pages *hot = &template->warden.hot, *seen;
-	int r;
+	struct hot_pages *hot = &template->warden.hot;
 
 	if (!set->typical)
 		return 0;
-	seen = mmap(NULL, sizeof(*seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (seen == MAP_FAILED)
-		return err_set(err, errno, "share memory with a scout");
-	r = scout_send(set->typical, set->typical_bytes, learn_hot_pages, seen);
-	if (!r)
-		*hot = *seen;
-	munmap(seen, sizeof(*seen));
-	if (r < 0) {
-		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n", set->name);
+	if (scout_hot_pages(TEMPLATE_FD_PROC, set->typical, set->typical_bytes, template->has_time,
+		    hot) < 0) {
+		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n",
+			set->name);
 		return 0;
 	}
 	return hot_pages_arrange(TEMPLATE_FD_PROC, hot, err);
-}
-
-static int survey(void *template, struct err *err)
-{
-	return heat_survey_look(TEMPLATE_FD_PROC, ((struct template *)template)->self, err);
 }
 
 /* What a set does in a rehearsal instead of serving; the sets above it come first. */
@@ -365,7 +348,7 @@ static _Noreturn void rehearse(struct template *template)
 		r = fork_children(template, &err);
 	python_end_placing();
 	if (!r && set->typical &&
-		scout_send(set->typical, set->typical_bytes, survey, template) < 0)
+		scout_heat(TEMPLATE_FD_PROC, set->typical, set->typical_bytes, template->self) < 0)
 		r = err_set(&err, EIO, "run the typical script");
 	if (r < 0)
 		die_of_set(template, &err);
