@@ -125,7 +125,9 @@ run: packages-run all
 # --- Tests: unit and policy tests in C, the rest in pytest; tests/run.py counts them all
 
 LIBRARY = $(BUILD)/libvivarium-test.a
-LIBRARY_OBJECTS = $(filter-out $(BUILD)/fcgi-app/main.o,$(FCGI_APP:%.c=$(BUILD)/%.o)) $(SANDBOX:%.c=$(BUILD)/%.o)
+LIBRARY_OBJECTS = $(filter-out $(BUILD)/fcgi-app/main.o,$(FCGI_APP:%.c=$(BUILD)/%.o)) \
+	$(SANDBOX:%.c=$(BUILD)/%.o) \
+	$(patsubst %,$(BUILD)/runner/%.o,heat heat_survey mappings placing)
 C_TESTS = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c tests/policy/test_*.c))
 
 $(LIBRARY): $(LIBRARY_OBJECTS)

@@ -132,10 +132,11 @@ static void *survey_calloc(void *context, size_t count, size_t bytes)
 /* What was spread is not used again: its place would lose its meaning. */
 static void survey_free(void *context, void *memory)
 {
-	struct block *block = (struct block *)memory - 1;
+	struct block *block;
 
 	if (!memory)
 		return;
+	block = (struct block *)memory - 1;
 	if (!block->grains) {
 		base.free(context, block);
 		return;
@@ -150,12 +151,13 @@ static void survey_free(void *context, void *memory)
 /* Always moves, as the name that the new size gets is the new block's. */
 static void *survey_realloc(void *context, void *old, size_t bytes)
 {
-	const struct block *block = (struct block *)old - 1;
+	const struct block *block;
 	void *memory = survey_malloc(context, bytes);
 	size_t old_bytes;
 
 	if (!memory || !old)
 		return memory;
+	block = (struct block *)old - 1;
 	old_bytes = block->grains ? block->grains * (size_t)HEAT_GRAIN_BYTES : block->name;
 	memcpy(memory, old, old_bytes < bytes ? old_bytes : bytes);
 	survey_free(context, old);

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 enum {
-	LIST_STEP = 256,
+	MAPPINGS_MAX = 1 << 16, /* more than the kernel's own default lets a process have */
 	PAGEMAP_ENTRIES = 512, /* read at a time */
 };
 
@@ -34,17 +34,21 @@ static bool parse_line(const char *line, struct mapping *mapping)
 	return true;
 }
 
+/* Shared memory, and no private one: whoever asks what a process has written does not find the list. */
+static int make_list(struct mappings *mappings)
+{
+	void *list = mmap(NULL, MAPPINGS_MAX * sizeof(*mappings->list), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	*mappings = (struct mappings){.list = list == MAP_FAILED ? NULL : list};
+	return mappings->list ? 0 : -errno;
+}
+
 static int add(struct mappings *mappings, const struct mapping *mapping)
 {
-	struct mapping *list = mappings->list;
-
-	if (mappings->count % LIST_STEP == 0) {
-		list = realloc(list, (mappings->count + LIST_STEP) * sizeof(*list));
-		if (!list)
-			return -ENOMEM;
-		mappings->list = list;
-	}
-	list[mappings->count++] = *mapping;
+	if (mappings->count == MAPPINGS_MAX)
+		return -E2BIG;
+	mappings->list[mappings->count++] = *mapping;
 	return 0;
 }
 
@@ -65,11 +69,11 @@ int mappings_read(int proc, struct mappings *mappings, struct err *err)
 	struct mapping mapping;
 	bool is_last = false; /* the mapping that the line is about is the last one in the list */
 	char line[512];
-	int r = 0;
+	int r;
 
-	*mappings = (struct mappings){0};
 	if (!maps)
 		return err_set(err, errno, "read /proc/self/smaps");
+	r = make_list(mappings);
 	while (!r && fgets(line, sizeof(line), maps)) {
 		if (strncmp(line, "VmFlags:", 8) == 0) {
 			mappings->count -= is_last && is_for_one_process(line);
@@ -89,7 +93,8 @@ int mappings_read(int proc, struct mappings *mappings, struct err *err)
 
 void mappings_free(struct mappings *mappings)
 {
-	free(mappings->list);
+	if (mappings->list)
+		munmap(mappings->list, MAPPINGS_MAX * sizeof(*mappings->list));
 	*mappings = (struct mappings){0};
 }
 

@@ -50,7 +50,10 @@ def heed_hangups():
 
 
 class Service:
-    """A running instance, started by deploy/run.sh; keyword arguments become --set key=value."""
+    """A running instance, started by deploy/run.sh; keyword arguments become --set key=value.
+
+    Its first templates stay, as tests count processes; await_placed() is for those that need others.
+    """
 
     check = None  # what all answers of request() are shown to: method, path, answer
     tls = None  # a certificate of tests/integration/certificates.py, to speak HTTPS with
@@ -59,6 +62,7 @@ class Service:
         if tls:
             self.tls = tls
             settings.update(tls_certificate=tls.certificate, tls_certificate_key=tls.key)
+        settings.setdefault("template_quick_age", 0)
         self.host = "127.0.0.1"
         self.port = free_port()
         self.log_path = tempfile.NamedTemporaryFile(prefix="vivarium-test-", delete=False).name
@@ -96,6 +100,13 @@ class Service:
                 return
             time.sleep(0.05)
         raise RuntimeError("the service is not ready:\n" + self.log())
+
+    def await_placed(self):
+        """Until the quick templates have made way to those that place what scripts touch."""
+        deadline = time.monotonic() + 60
+        while "is replaced after" not in self.log():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.05)
 
     def log(self):
         return Path(self.log_path).read_text()
@@ -176,7 +187,8 @@ def answers_as_described(request):
 
 @pytest.fixture(scope="session")
 def service():
-    with Service(log_requests="on") as instance:
+    with Service(log_requests="on", template_quick_age=0.1) as instance:
+        instance.await_placed()
         yield instance
 
 

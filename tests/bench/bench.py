@@ -198,6 +198,7 @@ class Bench:
                 service.start()
         for service in candidates:
             service.wait_healthy(timeout_s)
+            service.wait_final(timeout_s)
 
     def stop(self, service):
         self.running.remove(service)
@@ -268,6 +269,8 @@ def measure_all(bench):
 
 def explain(bench):
     o = bench.options
+    bench.note("Vivarium is measured when its first templates have made way to those that place what "
+               "scripts touch, and its start when it serves; template_quick_age is 1 s for that")
     bench.note("answers are checked before the runs; good answers are those with a 2xx status; "
                "with fewer than 100 requests p99 is the slowest of them")
     bench.note("open loop: latency counts from when a request was due, whatever became of those "

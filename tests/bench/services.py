@@ -37,14 +37,15 @@ class Service:
     """One HTTP service. `command` is None when it was started elsewhere: it is not ended here then.
 
     stop_signal: what asks its process group to end. slow: it is asked less.
-    is_rival: may be restarted at any time.
+    is_rival: may be restarted at any time. final: what its log says when it is as it stays, some
+    time after it serves; "": at once.
     """
 
     def __init__(self, name, address, command=None, *, note="", env=None, folder=None,
-                 stop_signal=signal.SIGTERM, slow=False, is_rival=False):
+                 stop_signal=signal.SIGTERM, slow=False, is_rival=False, final=""):
         self.name, self.address, self.command, self.note = name, address, command, note
         self.env, self.folder, self.stop_signal = env or {}, folder, stop_signal
-        self.slow, self.is_rival = slow, is_rival
+        self.slow, self.is_rival, self.final = slow, is_rival, final
         self.process = None     # reaper.py, the ancestor of all of the service's processes
 
     # -- life
@@ -69,6 +70,14 @@ class Service:
             time.sleep(HEALTH_STEP_S)
         raise ServiceError(f"{self.name}: GET /health was not 200 within {timeout_s:.0f} s"
                            f"{self.last_words()}")
+
+    def wait_final(self, timeout_s):
+        end = time.monotonic() + timeout_s
+        while self.process and self.final not in self.last_words():
+            if time.monotonic() > end:
+                raise ServiceError(f"{self.name}: \"{self.final}\" was not in its log within "
+                                   f"{timeout_s:.0f} s{self.last_words()}")
+            time.sleep(IDLE_STEP_S)
 
     def stop(self, timeout_s):
         """Ask it to end, kill what does not; return complaints (none if all ended by itself)."""
@@ -157,10 +166,10 @@ def vivarium(start, address, folder, settings=()):
     """Vivarium by its start command, in which {port} becomes a free port; settings: "key=value"."""
     address = address or ("127.0.0.1", free_port() if "{port}" in start else 8080)
     command = shlex.split(start.replace("{port}", str(address[1])))
-    for setting in settings:
+    for setting in ("template_quick_age=1", *settings):
         command += ["--set", setting]
     return Service("vivarium", address, command, note=start, folder=folder,
-                   stop_signal=signal.SIGINT)
+                   stop_signal=signal.SIGINT, final="is replaced after")
 
 
 def bwrap(folder):

@@ -54,6 +54,7 @@ def measure_one(bench, service, repetition, about, shapes=None):
     service.wait_healthy(bench.options.start_timeout)
     load.verify(service, "trivial")
     bench.records.append({"kind": "start", "ready_s": time.monotonic() - begin, **about})
+    service.wait_final(bench.options.start_timeout)
     try:
         measure_memory(bench, service, about, shapes)
     except PermissionError:

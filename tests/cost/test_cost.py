@@ -10,12 +10,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from supervision import Tree, traced
+import pytest
+
+from supervision import Tree, standing_cells, traced
 
 REQUESTS = 40
 TOLERANCE = 1.25
 SYSTEM_CALLS = {"vivarium": 49, "vivarium-template": 236}  # of one request, by program
-COPIED_KIB = 1140  # memory of its own that a parked execution holds
+# memory of its own that a parked execution holds: of a quick tree, and of one that has time
+COPIED_KIB = {"base": (880, 530), "pandas": (4110, 1480)}
 SCRIPT = "def main():\n    return {'a': 1}\n"
 
 
@@ -32,9 +35,9 @@ def processes_of(service):
     return found
 
 
-def settle(service):
+def settle(service, script=SCRIPT):
     for _ in range(20):
-        assert service.execute(SCRIPT).data["success"]
+        assert service.execute(script).data["success"]
     time.sleep(0.3)
 
 
@@ -73,18 +76,24 @@ def test_a_line_is_one_call(make_service):
     assert "openat" not in calls and "{fd=2," not in calls
 
 
-def test_copied_memory(make_service):
+@pytest.mark.parametrize("sets,script,quick_kib,placed_kib", [
+    ("base", SCRIPT, *COPIED_KIB["base"]),
+    ("base numpy:base:numpy pandas:numpy:pandas", "import pandas\n" + SCRIPT,
+     *COPIED_KIB["pandas"])], ids=["base", "pandas"])
+def test_copied_memory(make_service, sets, script, quick_kib, placed_kib):
     """A parked execution holds no more pages of its own than it needs."""
-    service = make_service(library_sets="base", workers=1, cells_per_worker=2)
-    settle(service)
-    processes = processes_of(service)
-    parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-               for pid in processes}
-    parked = [pid for pid, name in processes.items()
-              if name == "vivarium-template" and processes.get(parents[pid]) == name]
-    assert len(parked) == 2, processes
-    for pid in parked:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        own = int(re.search(r"^Anonymous: +(\d+) kB", rollup, re.M)[1])
-        print(f"{pid}: {own} KiB of its own")
-        assert COPIED_KIB / 2 < own <= COPIED_KIB * TOLERANCE
+    service = make_service(library_sets=sets, workers=1, cells_per_worker=2, template_quick_age=4)
+    for expected in (quick_kib, placed_kib):
+        settle(service, script)
+        for pid, own in copied_kib(service).items():
+            print(f"{pid}: {own} KiB of its own")
+            assert expected / 2 < own <= expected * TOLERANCE
+        service.await_placed()
+
+
+def copied_kib(service):
+    """What each parked execution holds of its own."""
+    rollups = {p.pid: Path(f"/proc/{p.pid}/smaps_rollup").read_text()
+               for p in standing_cells(service).executions}
+    return {pid: int(re.search(r"^Private_Dirty: +(\d+) kB", rollup, re.M)[1])
+            for pid, rollup in rollups.items()}

@@ -53,11 +53,12 @@ def marked(tmp_path_factory):
         patch.setattr(conftest, "CONF", conf)
         patch.setenv("VIVARIUM_TEST_SECRET", marks.environment)
         patch.setenv("PYTHONPATH", f"/tmp/{marks.environment}")
-        service = Service(workers=2, cells_per_worker=4,
+        service = Service(workers=2, cells_per_worker=4, template_quick_age=0.1,
                           harness_dir=top / marks.command_line,
                           template_program=top / f"{marks.command_line}-programs"
                           / "vivarium-template")
     with service:
+        service.await_placed()
         yield service, marks
 
 

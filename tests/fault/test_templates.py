@@ -70,12 +70,12 @@ def ask_steadily(service, seconds, pause):
 def test_no_request_waits_for_a_replacement(make_service, harness, clients, pause):
     """Under load: each answer is a value, none waits as long as a warm-up, the cells move over."""
     warm_up = 3  # long against what a busy machine may do to one request
-    slow_down(harness, warm_up)
+    slow_down(harness, warm_up / 3)  # two rehearsals come first
     service = make_service(workers=2, cells_per_worker=2, harness_dir=harness,
                            library_sets="base numpy:base:numpy", template_max_age=1)
     begun = replacements(service)
     with concurrent.futures.ThreadPoolExecutor(clients) as pool:
-        futures = [pool.submit(ask_steadily, service, 9.5, pause) for _ in range(clients)]
+        futures = [pool.submit(ask_steadily, service, 14, pause) for _ in range(clients)]
         answers = [answer for future in futures for answer in future.result()]
     wrong = [answer for answer in answers if answer.status != 200]
     assert not wrong, wrong[:3]
@@ -131,6 +131,32 @@ def test_a_script_outlives_its_template(make_service):
     assert eventually(lambda: len(keys(Tree(service).wardens) & keys(before.wardens)) == 1, 2)
     assert flight.answer().data["result"] == "slept"
     assert eventually(lambda: not keys(Tree(service).wardens) & keys(before.wardens), 3)
+    assert answers_again(service)
+
+
+def test_quick_trees_are_replaced_once(make_service):
+    """By trees that place what scripts touch; those stay."""
+    service = make_service(workers=1, cells_per_worker=2, library_sets="base numpy:base:numpy",
+                           template_max_age=0, template_quick_age=0.5)
+    first = fingerprint(service)
+    await_replacement(service)
+    assert eventually(lambda: fingerprint(service) != first, 3)
+    time.sleep(1.5)
+    assert replacements(service) == 1
+    assert "not known" not in service.log() and "no hot pages" not in service.log()
+    kill(Tree(service).base)  # its successor starts quickly, for nobody serves meanwhile
+    await_replacement(service)
+    assert answers_again(service)
+
+
+def test_rehearsal_that_fails(make_service, harness):
+    """Nothing is known then of what scripts touch, which is told, and the tree serves all the same."""
+    (harness / "typical" / "base.py").write_text("import os\nos._exit(1)\n")
+    service = make_service(workers=1, cells_per_worker=2, library_sets="base", template_max_age=0,
+                           template_quick_age=0.5, harness_dir=harness)
+    await_replacement(service)
+    assert "what scripts touch is not known" in service.log()
+    assert "no hot pages learnt" in service.log()
     assert answers_again(service)
 
 
