@@ -24,6 +24,12 @@ struct block {
 
 _Static_assert(sizeof(struct block) == HEAT_GRAIN_BYTES, "blocks are aligned as Python wants them");
 
+/* Its memory then holds the next one of its size. */
+struct free_block {
+	struct block head;
+	struct free_block *next;
+};
+
 struct slab {
 	struct slab *previous;
 	char *start;
@@ -35,7 +41,7 @@ static const struct heat *known;
 static struct heat *found;
 static struct slab *slabs; /* all of them, the latest first */
 static struct slab *current[STRIDES], *spread;
-static struct block *freed[STRIDES]; /* each points to the next one in its memory */
+static struct free_block *freed[STRIDES];
 
 void heat_survey_begin(const struct heat *known_before, struct heat *findings)
 {
@@ -78,11 +84,12 @@ static struct block *cut(struct slab **from, size_t stride)
 
 static struct block *take_freed(size_t stride)
 {
-	struct block *block = freed[stride];
+	struct free_block *block = freed[stride];
 
-	if (block)
-		memcpy(&freed[stride], block + 1, sizeof(block));
-	return block;
+	if (!block)
+		return NULL;
+	freed[stride] = block->next;
+	return &block->head;
 }
 
 static void *new_block(size_t grains)
@@ -132,20 +139,20 @@ static void *survey_calloc(void *context, size_t count, size_t bytes)
 /* What was spread is not used again: its place would lose its meaning. */
 static void survey_free(void *context, void *memory)
 {
-	struct block *block;
+	struct free_block *block;
 
 	if (!memory)
 		return;
-	block = (struct block *)memory - 1;
-	if (!block->grains) {
+	block = (struct free_block *)((struct block *)memory - 1);
+	if (!block->head.grains) {
 		base.free(context, block);
 		return;
 	}
-	block->name = 0;
-	if (block->is_spread)
+	block->head.name = 0;
+	if (block->head.is_spread)
 		return;
-	memcpy(memory, &freed[block->grains + 1], sizeof(block));
-	freed[block->grains + 1] = block;
+	block->next = freed[block->head.grains + 1];
+	freed[block->head.grains + 1] = block;
 }
 
 /* Always moves, as the name that the new size gets is the new block's. */
