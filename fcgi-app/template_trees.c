@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-	WARM_MAX_US = 120 * 1000 * 1000, /* for a successor, until all its sets are warm */
+	WARM_MAX_US = 360 * 1000 * 1000, /* for a successor: two rehearsals, and all its sets warm */
 	FORMER_MAX_US = 30 * 1000 * 1000, /* for one replaced, to serve what it was asked */
 };
 

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 enum {
-	REHEARSE_AFTER_MS = 1,
+	WARM_CACHES_AFTER_MS = 1,
 };
 
 /* The channel moves first; 0, 1 and 2 are then free to be replaced. */
@@ -288,7 +288,7 @@ static void wait_warm(int channel)
 	struct pollfd watched = {.fd = channel, .events = POLLIN};
 	struct err err = {0};
 
-	if (poll(&watched, 1, REHEARSE_AFTER_MS) == 0 && python_rehearse(&err) < 0)
+	if (poll(&watched, 1, WARM_CACHES_AFTER_MS) == 0 && python_warm_caches(&err) < 0)
 		_exit(1);
 }
 
@@ -317,7 +317,7 @@ static int run_job(struct job *job, int channel, struct err *err)
 	return python_run(&run, channel, err);
 }
 
-int execution_rehearse(int channel, struct err *err)
+int execution_run_unjailed(int channel, struct err *err)
 {
 	struct job job = {0};
 

@@ -33,6 +33,6 @@ _Noreturn void execution_main(const struct execution_setup *setup);
  * What a job costs, without the jail: takes one from the channel and runs it, in a scout of the
  * template. Returns 0 or a negative errno.
  */
-int execution_rehearse(int channel, struct err *err);
+int execution_run_unjailed(int channel, struct err *err);
 
 #endif

@@ -31,7 +31,7 @@ from _vivarium_inputs import apply_inputs
 from _vivarium_leavings import send_figures, send_files
 
 PACKAGES = "/usr/lib/python3/dist-packages"
-_REHEARSAL = "def main():\n    return {'a': 1}\n"
+_USUAL = "def main():\n    return {'a': 1}\n"
 _CO_OPTIMIZED = 1  # inspect's, which is not worth importing
 
 # --- what the template does once -----------------------------------------------------------------
@@ -63,13 +63,16 @@ def _add_packages():
 
 class _ModuleNames:
     """First of the finders while libraries load: says which module is being imported (heat.h)."""
-    find_spec = staticmethod(_vivarium.begin_module)
+
+    def find_spec(self, name, path=None, target=None):
+        _vivarium.begin_module(name)
 
     def __enter__(self):
         sys.meta_path.insert(0, self)
 
     def __exit__(self, *_):
-        sys.meta_path.remove(self)
+        if self in sys.meta_path:  # which is a library's to change
+            sys.meta_path.remove(self)
 
 
 def import_modules(names):
@@ -149,9 +152,9 @@ def wake(directory):
     os.chdir(directory)
 
 
-def rehearse():
+def warm_caches():
     """Leaves nothing but warm caches behind."""
-    _compile(_REHEARSAL, "main", policy=_import_policy)
+    _compile(_USUAL, "main", policy=_import_policy)
     encode({"a": 1}, "main", False)
 
 

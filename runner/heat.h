@@ -35,7 +35,7 @@ void heat_free(struct heat *heat); /* NULL is welcome */
  */
 void heat_add(struct heat *heat, uint64_t name, size_t grains, size_t set);
 
-/* The set that it belongs to; -1: scripts do not touch it. */
+/* The set that it belongs to; -1: scripts do not touch it, or it has no name (0). */
 int heat_set_of(const struct heat *heat, uint64_t name);
 
 /* All allocations of one set together. */
@@ -44,7 +44,7 @@ size_t heat_bytes(const struct heat *heat, size_t set);
 /* Bytes in grains, at least one. */
 static inline size_t heat_grains(size_t bytes)
 {
-	return bytes ? (bytes + HEAT_GRAIN_BYTES - 1) / HEAT_GRAIN_BYTES : 1;
+	return bytes ? bytes / HEAT_GRAIN_BYTES + !!(bytes % HEAT_GRAIN_BYTES) : 1;
 }
 
 /* --- names, of this process ----------------------------------------------------------------- */

@@ -17,7 +17,10 @@ enum {
 
 /* The head of each block; its memory follows. */
 struct block {
-	uint64_t name; /* 0: none, or free; of a large one its bytes */
+	union {
+		uint64_t name; /* 0: none, or free */
+		uint64_t large_bytes;
+	};
 	uint32_t grains; /* 0: a large one, which base has */
 	uint32_t is_spread;
 };
@@ -59,10 +62,11 @@ bool heat_survey_is_on(void)
 static struct slab *new_slab(size_t stride)
 {
 	struct slab *slab = malloc(sizeof(*slab));
-	void *start = mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-		-1, 0);
+	void *start = !slab ? MAP_FAILED
+			    : mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (!slab || start == MAP_FAILED) {
+	if (start == MAP_FAILED) {
 		free(slab);
 		return NULL;
 	}
@@ -113,7 +117,7 @@ static void *new_large(struct block *block, size_t bytes)
 {
 	if (!block)
 		return NULL;
-	*block = (struct block){.name = bytes};
+	*block = (struct block){.large_bytes = bytes};
 	return block + 1;
 }
 
@@ -136,7 +140,7 @@ static void *survey_calloc(void *context, size_t count, size_t bytes)
 	return block ? memset(block, 0, count * bytes) : NULL;
 }
 
-/* What was spread is not used again: its place would lose its meaning. */
+/* What was spread is not used again, its place would lose its meaning; nor what a scout frees. */
 static void survey_free(void *context, void *memory)
 {
 	struct free_block *block;
@@ -148,6 +152,8 @@ static void survey_free(void *context, void *memory)
 		base.free(context, block);
 		return;
 	}
+	if (!heat_has_names())
+		return;
 	block->head.name = 0;
 	if (block->head.is_spread)
 		return;
@@ -165,7 +171,7 @@ static void *survey_realloc(void *context, void *old, size_t bytes)
 	if (!memory || !old)
 		return memory;
 	block = (struct block *)old - 1;
-	old_bytes = block->grains ? block->grains * (size_t)HEAT_GRAIN_BYTES : block->name;
+	old_bytes = block->grains ? block->grains * (size_t)HEAT_GRAIN_BYTES : block->large_bytes;
 	memcpy(memory, old, old_bytes < bytes ? old_bytes : bytes);
 	survey_free(context, old);
 	return memory;

@@ -3,7 +3,7 @@
  *
  * What can be seen is which pages a scout has written. So it takes two rehearsals: the first finds
  * the pages, and with them all allocations that lie there; the second spreads these over so many
- * pages that hardly two share one, and finds out which of them it were.
+ * pages that no more than two share one, and finds out which of them it were.
  */
 #ifndef VIVARIUM_HEAT_SURVEY_H
 #define VIVARIUM_HEAT_SURVEY_H
@@ -21,7 +21,7 @@ void heat_survey_begin(const struct heat *known, struct heat *found);
 /* Whether this process is one, and no start that is to serve. */
 bool heat_survey_is_on(void);
 
-/* A rehearsal's allocator, which takes from base (it outlives it) what has no name. */
+/* A rehearsal's allocator, which takes from base, and copies it, what is too large for a name. */
 struct allocator heat_survey_allocator(const struct allocator *base);
 
 /*

@@ -103,15 +103,26 @@ int hot_pages_learn(int proc, struct hot_pages *pages, struct err *err)
 static int unmap_page(uintptr_t page, uint64_t entry)
 {
 	if ((entry & PAGEMAP_PRESENT) && (entry & PAGEMAP_FILE) &&
-		madvise((void *)page, (size_t)sysconf(_SC_PAGESIZE), MADV_DONTNEED) < 0)
+		madvise((void *)page, (size_t)sysconf(_SC_PAGESIZE), MADV_DONTNEED) < 0 &&
+		errno != EINVAL) /* locked: it stays */
 		return -errno;
 	return 0;
 }
 
-static int unmap_any(const struct mapping *mapping, uintptr_t page, uint64_t entry, void *context)
+struct others {
+	const struct hot_range *range, *end; /* those that stay, from the page that is visited on */
+};
+
+static int unmap_other(const struct mapping *mapping, uintptr_t page, uint64_t entry, void *context)
 {
+	struct others *others = context;
+
 	(void)mapping;
-	(void)context;
+	while (others->range < others->end &&
+		page >= (uintptr_t)others->range->start + others->range->bytes)
+		others->range++;
+	if (others->range < others->end && page >= (uintptr_t)others->range->start)
+		return 0;
 	return unmap_page(page, entry);
 }
 
@@ -133,7 +144,8 @@ static int isolate_pages(const struct hot_range *range)
 
 int hot_pages_look_closely(int proc, const struct hot_ranges *read, struct err *err)
 {
-	int r = visit_all(proc, unmap_any, NULL, err);
+	struct others none = {0};
+	int r = visit_all(proc, unmap_other, &none, err);
 	size_t i;
 
 	for (i = 0; i < read->count && !r; i++) {
@@ -160,8 +172,8 @@ static bool holds(const struct mapping *mapping, const struct hot_ranges *ranges
 	size_t i;
 
 	for (i = 0; i < ranges->count; i++) {
-		if ((uintptr_t)ranges->range[i].start >= mapping->start &&
-			(uintptr_t)ranges->range[i].start < mapping->end)
+		if ((uintptr_t)ranges->range[i].start < mapping->end &&
+			(uintptr_t)ranges->range[i].start + ranges->range[i].bytes > mapping->start)
 			return true;
 	}
 	return false;
@@ -190,23 +202,6 @@ static int own_pages(const struct mappings *mappings, const struct hot_ranges *r
 			r = own_a_page(&mappings->list[i]);
 	}
 	return r;
-}
-
-struct others {
-	const struct hot_range *range, *end; /* those that stay, from the page that is visited on */
-};
-
-static int unmap_other(const struct mapping *mapping, uintptr_t page, uint64_t entry, void *context)
-{
-	struct others *others = context;
-
-	(void)mapping;
-	while (others->range < others->end &&
-		page >= (uintptr_t)others->range->start + others->range->bytes)
-		others->range++;
-	if (others->range < others->end && page >= (uintptr_t)others->range->start)
-		return 0;
-	return unmap_page(page, entry);
 }
 
 int hot_pages_arrange(int proc, const struct hot_pages *pages, struct err *err)

@@ -23,8 +23,8 @@ struct mappings {
 
 /*
  * Reads all mappings of the calling process but the kernel's own ([vdso] and its like) and those that
- * a fork leaves empty, which are nobody else's to copy. proc: a procfs. Returns 0 or a negative errno;
- * the list is the caller's, for mappings_free().
+ * a fork leaves empty, which are nobody else's to copy. proc: a procfs. Returns 0, -E2BIG for more than
+ * 65,536, or another negative errno; the list is the caller's, for mappings_free().
  */
 int mappings_read(int proc, struct mappings *mappings, struct err *err);
 void mappings_free(struct mappings *mappings);

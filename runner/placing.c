@@ -36,10 +36,10 @@ int placing_begin(const struct heat *by)
 		place_bytes += round_to_pages(heat_bytes(heat, set));
 	if (!place_bytes)
 		return -ENODATA;
-	at = map(place_bytes);
-	grains_at = map(place_bytes / HEAT_GRAIN_BYTES);
-	if (at == MAP_FAILED || (void *)grains_at == MAP_FAILED)
+	at = map(place_bytes + place_bytes / HEAT_GRAIN_BYTES);
+	if (at == MAP_FAILED)
 		return -ENOMEM;
+	grains_at = (uint8_t *)at + place_bytes;
 	place = at;
 	for (set = 0; set < HEAT_SETS_MAX; set++) {
 		next[set] = at;
@@ -66,7 +66,8 @@ static void *find_place(size_t bytes)
 	char *block;
 	int set;
 
-	if (grains > HEAT_GRAINS_MAX)
+	/* whoever wrapped this allocator while there were names may bring it back (tracemalloc) */
+	if (grains > HEAT_GRAINS_MAX || !heat_has_names())
 		return NULL;
 	set = heat_set_of(heat, heat_next_name(grains));
 	if (set < 0 || (size_t)(end[set] - next[set]) < grains * HEAT_GRAIN_BYTES)

@@ -14,13 +14,13 @@
 #include "runner/heat.h"
 
 /*
- * Reserves the place that the table asks for. The table has to stay as long as there are names.
- * Returns 0 or a negative errno.
+ * Reserves the place that the table asks for, once in a process. The table has to stay as long as
+ * there are names. Returns 0, -ENODATA when it is empty, -ENOMEM.
  */
 int placing_begin(const struct heat *heat);
 
 /*
- * An allocator in front of base, which keeps all that is not placed; *base outlives it. While names
+ * An allocator in front of base, which is copied and keeps all that is not placed. While names
  * last it places; after heat_end_names() ask again: what it returns then leaves malloc and calloc
  * to base. Without placing_begin() it is base.
  */

@@ -13,6 +13,10 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#ifdef Py_GIL_DISABLED
+#error "without the GIL objects have another allocator: see runner/placing.h"
+#endif
+
 static PyObject *harness_module;
 static const char *directory = "/tmp";
 
@@ -20,7 +24,7 @@ enum {
 	SMALL_MAX_BYTES = 512,
 	POOL_BYTES = 16384 - 64, /* in a pool of 3.10 and later, without its header */
 	HOLES_MAX = 1 << 16, /* of one size; should the allocator be another one */
-	GAP_MAX_BYTES = 120 << 10, /* larger blocks get mappings of their own: M_MMAP_THRESHOLD */
+	GAP_MAX_BYTES = 120 << 10, /* larger blocks get mappings of their own at first (mallopt(3)) */
 };
 
 const char *python_name(void)
@@ -218,7 +222,7 @@ static void fill_holes(void)
 		last = NULL;
 		run = 0;
 		for (count = 0; count < HOLES_MAX && run < POOL_BYTES / size - 1; count++) {
-			block = PyObject_Malloc(size);
+			block = own_allocator.malloc(own_allocator.context, size);
 			run = last && block == last + size ? run + 1 : 0;
 			last = block;
 		}
@@ -304,12 +308,12 @@ int python_wake(struct err *err)
 	return done ? 0 : exception(err, EIO, "wake up");
 }
 
-int python_rehearse(struct err *err)
+int python_warm_caches(struct err *err)
 {
-	PyObject *done = PyObject_CallMethod(harness_module, "rehearse", NULL);
+	PyObject *done = PyObject_CallMethod(harness_module, "warm_caches", NULL);
 
 	Py_XDECREF(done);
-	return done ? 0 : exception(err, EIO, "rehearse");
+	return done ? 0 : exception(err, EIO, "warm caches");
 }
 
 /* One part of the job as bytes under its name; the text is freed, for scripts need the memory. */

@@ -60,8 +60,8 @@ int python_restrict_imports(const char *denied, const char *allowed, struct err 
 int python_warm(const char *sample, size_t length, struct err *err);
 
 /*
- * From here on allocations lie where Python puts them. In a template, when its last child is forked:
- * those go on loading libraries.
+ * From here on allocations have no names, and lie where Python puts them (heat.h). In a template, when
+ * its last child is forked: those go on loading libraries.
  */
 void python_end_placing(void);
 
@@ -88,7 +88,7 @@ int python_wake(struct err *err);
  * In an execution that has nothing to do yet: goes the way of a script once, with one of our own, so
  * that the processor's caches know it. Returns 0 or -EIO.
  */
-int python_rehearse(struct err *err);
+int python_warm_caches(struct err *err);
 
 /* What an execution is to run. Text is not NUL-terminated. */
 struct python_job {

@@ -176,14 +176,13 @@ static PyObject *vivarium_draw(PyObject *self, PyObject *arguments)
 	Py_RETURN_NONE;
 }
 
-/* begin_module(name, path, target): the arguments of a finder; which module is being imported. */
+/* begin_module(name): which module is being imported from here on. */
 static PyObject *vivarium_begin_module(PyObject *self, PyObject *arguments)
 {
 	const char *name;
-	PyObject *path = NULL, *target = NULL;
 
 	(void)self;
-	if (!PyArg_ParseTuple(arguments, "s|OO", &name, &path, &target))
+	if (!PyArg_ParseTuple(arguments, "s", &name))
 		return NULL;
 	heat_begin_module(name);
 	Py_RETURN_NONE;
@@ -191,7 +190,7 @@ static PyObject *vivarium_begin_module(PyObject *self, PyObject *arguments)
 
 static PyMethodDef methods[] = {
 	{"begin_module", vivarium_begin_module, METH_VARARGS,
-		"begin_module(name, path, target): which one is being imported"},
+		"begin_module(name): which one is being imported"},
 	{"draw", vivarium_draw, METH_VARARGS, "draw(address, bytes): random bytes in place"},
 	{"send", vivarium_send, METH_VARARGS, "send(type, payload, is_last=False): one frame"},
 	{"send_file", vivarium_send_file, METH_VARARGS, "send_file(path, most): one output file"},

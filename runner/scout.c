@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -16,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int send_rehearsal(int channel, const char *typical, size_t length)
+static int send_job(int channel, const char *typical, size_t length)
 {
 	const struct job_limits limits = {0};
 	struct frame_writer writer = {0};
@@ -54,11 +55,13 @@ static _Noreturn void scout(struct mission *mission, const char *typical, size_t
 	if (!r)
 		r = python_wake(&err);
 	if (!r)
-		r = send_rehearsal(pair[0], typical, length);
+		r = send_job(pair[0], typical, length);
 	if (!r)
-		r = execution_rehearse(pair[1], &err);
+		r = execution_run_unjailed(pair[1], &err);
 	if (!r)
 		r = mission->look(mission, &err);
+	if (r < 0)
+		fprintf(stderr, "vivarium-template: a scout: %s\n", err.text);
 	_exit(r < 0);
 }
 
@@ -104,12 +107,11 @@ int scout_hot_pages(
 	if (mission.pages == MAP_FAILED)
 		return -errno;
 	r = send_out(&mission, typical, length);
-	if (!r && closely) {
-		mission.prepare = look_closely;
-		r = send_out(&mission, typical, length);
-	}
 	if (!r)
 		*hot = *mission.pages;
+	mission.prepare = look_closely;
+	if (!r && closely && send_out(&mission, typical, length) == 0)
+		*hot = *mission.pages; /* else the first one's findings have to do */
 	munmap(mission.pages, sizeof(*hot));
 	return r;
 }

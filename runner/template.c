@@ -46,7 +46,10 @@
 enum {
 	SETS_MAX = 16,
 	SETS_AT = 6, /* in the arguments */
+	REHEARSAL_MAX_S = 120,
 };
+
+_Static_assert((int)SETS_MAX <= (int)HEAT_SETS_MAX, "a library set is one to those who look for heat, too");
 
 /* One library set, as the command line has it: "NAME:PARENT:MODULE,MODULE". */
 struct set {
@@ -70,9 +73,9 @@ struct template {
 	/*
 	 * The first trees of a service start as quickly as they can. One that follows has time: its
 	 * sets warm up one after the other, for others need the processors, and what scripts touch
-	 * is placed side by side.
+	 * is placed side by side, after two rehearsals that find it out.
 	 */
-	bool has_time;
+	bool careful;
 	int turn; /* open as long as it is this process's turn; -1: none */
 	struct heat *heat; /* what scripts touch; NULL: not known */
 	struct warden_setup warden;
@@ -98,7 +101,7 @@ static _Noreturn void die_of_set(const struct template *template, const struct e
 {
 	fprintf(stderr, "vivarium-template: library set %s: %s\n",
 		template->set[template->self].name, err->text);
-	exit(1);
+	_exit(1); /* what libraries do at the exit of their process is not for a fork */
 }
 
 static _Noreturn void die(const struct err *err)
@@ -201,7 +204,7 @@ static pid_t fork_set(struct template *template)
 	char none;
 	pid_t pid;
 
-	if (template->has_time && pipe2(turn, O_CLOEXEC) < 0)
+	if (template->careful && pipe2(turn, O_CLOEXEC) < 0)
 		return -1;
 	pid = python_fork();
 	if (!pid) {
@@ -211,7 +214,7 @@ static pid_t fork_set(struct template *template)
 		return 0;
 	}
 	fd_close(&turn[1]);
-	if (pid > 0 && template->has_time && read(turn[0], &none, 1) < 0)
+	if (pid > 0 && template->careful && read(turn[0], &none, 1) < 0)
 		pid = -1;
 	fd_close(&turn[0]);
 	return pid;
@@ -328,13 +331,28 @@ static int send_scout(struct template *template, struct err *err)
 
 	if (!set->typical)
 		return 0;
-	if (scout_hot_pages(TEMPLATE_FD_PROC, set->typical, set->typical_bytes, template->has_time,
+	if (scout_hot_pages(TEMPLATE_FD_PROC, set->typical, set->typical_bytes, template->careful,
 		    hot) < 0) {
 		fprintf(stderr, "vivarium-template: library set %s: no hot pages learnt\n",
 			set->name);
 		return 0;
 	}
 	return hot_pages_arrange(TEMPLATE_FD_PROC, hot, err);
+}
+
+/* A finding that lacks a set would be held for a whole one. */
+static int await_children(struct template *template, struct err *err)
+{
+	siginfo_t info = {0};
+	bool all_well = true;
+
+	while (template->child_count) {
+		if (waitid(P_PIDFD, (id_t)template->children[--template->child_count], &info,
+			    WEXITED) < 0)
+			return err_set(err, errno, "wait for a library set");
+		all_well = all_well && info.si_code == CLD_EXITED && info.si_status == 0;
+	}
+	return all_well ? 0 : err_set(err, ECHILD, "a set above it failed");
 }
 
 /* What a set does in a rehearsal instead of serving; the sets above it come first. */
@@ -346,13 +364,15 @@ static _Noreturn void rehearse(struct template *template)
 
 	if (!r)
 		r = fork_children(template, &err);
+	if (!r)
+		r = await_children(template, &err);
 	python_end_placing();
 	if (!r && set->typical &&
 		scout_heat(TEMPLATE_FD_PROC, set->typical, set->typical_bytes, template->self) < 0)
 		r = err_set(&err, EIO, "run the typical script");
 	if (r < 0)
 		die_of_set(template, &err);
-	exit(0);
+	_exit(0);
 }
 
 static _Noreturn void start_tree(struct template *template);
@@ -366,6 +386,7 @@ static struct heat *run_rehearsal(struct template *template, const struct heat *
 
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		alarm(REHEARSAL_MAX_S);
 		heat_survey_begin(known, found);
 		start_tree(template);
 	}
@@ -493,7 +514,7 @@ int main(int argc, char **argv)
 	}
 	template.warden.arrangement = &template.arrangement;
 	choose_work(&template);
-	template.has_time = strcmp(argv[2], "careful") == 0;
+	template.careful = strcmp(argv[2], "careful") == 0;
 	template.denied = argv[3];
 	template.allowed = argv[4];
 	template.venv = argv[5];
@@ -504,7 +525,7 @@ int main(int argc, char **argv)
 	forget_venv(&template);
 	if (r < 0)
 		die(&err);
-	if (template.has_time)
+	if (template.careful)
 		learn_heat(&template);
 	start_tree(&template);
 }

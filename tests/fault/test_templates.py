@@ -26,6 +26,37 @@ def harness(tmp_path):
     return copy
 
 
+# Grows and empties what the template has made: dictionaries of modules, and lists in them.
+PLACED_OBJECTS = """
+import gc, json, sys, threading, tracemalloc
+
+def churn():
+    for module in list(sys.modules.values()):
+        names = vars(module)
+        kept = dict(names)
+        names.update((f"grown {number}", [number]) for number in range(300))
+        names.clear()
+        names.update(kept)
+    for some in gc.get_objects():
+        if type(some) is list and some is not sys.path:
+            some.extend(range(50))
+            del some[-50:]
+
+def main():
+    tracemalloc.start()
+    churn()
+    threads = [threading.Thread(target=json.dumps, args=([*range(1000)],)) for _ in range(4)]
+    threads += [threading.Thread(target=gc.collect) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return json.loads(json.dumps([1, peak > 0]))
+"""
+
+
 def slow_down(harness, seconds):
     """Makes each warm-up take so long: a request that waited for one would show."""
     sample = harness / "samples" / "base.py"
@@ -149,15 +180,27 @@ def test_quick_trees_are_replaced_once(make_service):
     assert answers_again(service)
 
 
-def test_rehearsal_that_fails(make_service, harness):
+@pytest.mark.parametrize("failing", ["base", "json"])
+def test_rehearsal_that_fails(make_service, harness, failing):
     """Nothing is known then of what scripts touch, which is told, and the tree serves all the same."""
-    (harness / "typical" / "base.py").write_text("import os\nos._exit(1)\n")
-    service = make_service(workers=1, cells_per_worker=2, library_sets="base", template_max_age=0,
-                           template_quick_age=0.5, harness_dir=harness)
+    (harness / "typical" / f"{failing}.py").write_text("import os\nos._exit(1)\n")
+    service = make_service(workers=1, cells_per_worker=2, library_sets="base json:base:json",
+                           template_max_age=0, template_quick_age=0.5, harness_dir=harness)
     await_replacement(service)
     assert "what scripts touch is not known" in service.log()
-    assert "no hot pages learnt" in service.log()
+    assert f"library set {failing}: no hot pages learnt" in service.log()
     assert answers_again(service)
+
+
+def test_placed_objects_move_and_go(make_service):
+    """In an execution what was placed is freed, grows and shrinks, in threads and under tracemalloc."""
+    service = make_service(workers=1, cells_per_worker=2, library_sets="base",
+                           template_quick_age=0.1)
+    service.await_placed()
+    for _ in range(3):
+        answer = service.execute(PLACED_OBJECTS)
+        assert answer.status == 200 and answer.data["result"] == [1, True], answer
+    assert " died" not in service.log(), service.log()
 
 
 def test_replaced_after_forks(make_service):
@@ -222,8 +265,10 @@ def test_successor_killed(make_service, slow_harness):
     def successor():
         return [p for p in Tree(service).bases if p.key != base.key]
     found = eventually(successor, 5)
+    rehearsal = eventually(lambda: [p for p in Tree(service).sets if p.parent == found[0].pid], 5)
     kill(found[0])
     assert eventually(lambda: "the next template was killed by SIGKILL" in service.log(), 3)
+    assert eventually(lambda: all(is_gone(p) for p in rehearsal), 1)
     assert not is_gone(base)
     await_replacement(service)
     assert eventually(lambda: is_gone(base), 3)

@@ -209,7 +209,31 @@ static void test_age(void **state)
 	assert_int_equal(template_trees_next_time(&bench->trees, false), UINT64_MAX);
 	start(bench, 1); /* on its way already: only that it may hang is left to watch */
 	assert_int_equal(
-		next_time(bench), bench->trees.place[0].next.child.started_us + 120000000);
+		next_time(bench), bench->trees.place[0].next.child.started_us + 360000000);
+}
+
+/* The sooner of two ages counts for a tree that was in a hurry, and 0 is none. */
+static void test_quick_age(void **state)
+{
+	static const struct {
+		uint64_t max_age_ms, quick_age_ms, quick_due_ms, careful_due_ms; /* due 0: never */
+	} rows[] = {{60000, 20000, 20000, 60000}, {60000, 90000, 60000, 60000}, {60000, 0, 60000, 60000},
+		{0, 20000, 20000, 0}, {0, 0, 0, 0}};
+	struct bench *bench = *state;
+	struct template_tree *tree = &bench->trees.place[0].tree;
+	uint64_t due_ms;
+	size_t i;
+
+	start(bench, 0);
+	report_warm(bench, 0);
+	for (i = 0; i < 2 * COUNT(rows); i++) {
+		bench->config.template_max_age_ms = rows[i / 2].max_age_ms;
+		bench->config.template_quick_age_ms = rows[i / 2].quick_age_ms;
+		tree->is_careful = i % 2;
+		due_ms = i % 2 ? rows[i / 2].careful_due_ms : rows[i / 2].quick_due_ms;
+		assert_int_equal(next_time(bench),
+			due_ms ? tree->warm_us + due_ms * 1000 : UINT64_MAX);
+	}
 }
 
 /* Each cell of the tree's workers, 0 and 2, was forked once: that is no wear. */
@@ -320,14 +344,14 @@ static void test_successor_that_hangs(void **state)
 	start(bench, 0);
 	start(bench, 1);
 	pid = next->pid;
-	template_trees_check_time(&bench->trees, next->started_us + 119000000, true);
+	template_trees_check_time(&bench->trees, next->started_us + 359000000, true);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
-	template_trees_check_time(&bench->trees, next->started_us + 120000000, true);
+	template_trees_check_time(&bench->trees, next->started_us + 360000000, true);
 	status = reap(next);
 	assert_true(WIFSIGNALED(status));
 	/* its long life does not make the back-off begin anew */
 	next->failures = 3;
-	next->started_us -= 120000000;
+	next->started_us -= 360000000;
 	template_trees_reap(&bench->trees, pid, status, true);
 	assert_in_range(next->retry_us, clock_now_us() + 300000, clock_now_us() + 400000);
 }
@@ -354,7 +378,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {TEST(test_warm_when_all_have_reported),
-		TEST(test_workers_are_spread), TEST(test_age), TEST(test_forks),
+		TEST(test_workers_are_spread), TEST(test_age), TEST(test_quick_age), TEST(test_forks),
 		TEST(test_take_over), TEST(test_successor_without_a_set),
 		TEST(test_successor_without_a_missing_set), TEST(test_successor_that_hangs),
 		TEST(test_death)};
