@@ -16,6 +16,7 @@ import proctree
 PYTHON = "/usr/bin/python3"
 HERE = os.path.dirname(os.path.abspath(__file__))
 IDLE_STEP_S = 0.1
+FINAL_S = 3           # after the word of it: Vivarium's idle cells move over within two
 IDLE_CPU_S = 0.015    # one tick
 HEALTH_STEP_S = 0.005
 KILL_AFTER_S = 5
@@ -78,6 +79,8 @@ class Service:
                 raise ServiceError(f"{self.name}: \"{self.final}\" was not in its log within "
                                    f"{timeout_s:.0f} s{self.last_words()}")
             time.sleep(IDLE_STEP_S)
+        if self.final:
+            time.sleep(FINAL_S)
 
     def stop(self, timeout_s):
         """Ask it to end, kill what does not; return complaints (none if all ended by itself)."""
