@@ -1,9 +1,10 @@
 /*
  * The template trees: R of them, so that forks do not queue behind one process. Worker n has its
  * cells from tree n % R. A tree that dies is started again, and its cells go on meanwhile. One that
- * has forked much or lived long is replaced, one that was started quickly soon after: its successor warms up beside it, takes over when all
- * of its library sets are warm, and the cells move over one after the other, each while it is idle
- * (cell_renew.h). Addresses and hash seed are drawn when a tree is started.
+ * has forked much or lived long is replaced, one that was started quickly soon after: its successor
+ * warms up beside it, takes over when all of its library sets are warm, and the cells move over one
+ * after the other, each while it is idle (cell_renew.h). Addresses and hash seed are drawn when a tree
+ * is started.
  */
 #ifndef VIVARIUM_TEMPLATE_TREES_H
 #define VIVARIUM_TEMPLATE_TREES_H

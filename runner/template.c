@@ -8,7 +8,8 @@
  *
  * One process per library set. The first warms the bare interpreter; each other set is forked from
  * the set below it, so that their memory is shared, imports its modules and runs its samples. Each
- * then waits on a socket of its own for requests of workers, and forks a warden for each.
+ * then waits on a socket of its own for requests of workers, and forks a warden for each. A tree that
+ * has time begins with two rehearsals of all that, forks that find out what scripts touch, and end.
  *
  * Privilege: its own user id, CAP_SETUID and CAP_SETGID inside the service's user namespace, to
  * give every cell an id of its own and nothing else. One thread, always. The tree of templates
@@ -49,7 +50,7 @@ enum {
 	REHEARSAL_MAX_S = 120,
 };
 
-_Static_assert((int)SETS_MAX <= (int)HEAT_SETS_MAX, "a library set is one to those who look for heat, too");
+_Static_assert((int)SETS_MAX <= (int)HEAT_SETS_MAX, "every library set has a place of its own");
 
 /* One library set, as the command line has it: "NAME:PARENT:MODULE,MODULE". */
 struct set {
