@@ -40,21 +40,21 @@ struct slab {
 };
 
 static struct allocator base;
-static const struct heat *known;
-static struct heat *found;
+static const struct heat *known_heat;
+static struct heat *found_heat;
 static struct slab *slabs; /* all of them, the latest first */
 static struct slab *current[STRIDES], *spread;
 static struct free_block *freed[STRIDES];
 
-void heat_survey_begin(const struct heat *known_before, struct heat *findings)
+void heat_survey_begin(const struct heat *known, struct heat *found)
 {
-	known = known_before;
-	found = findings;
+	known_heat = known;
+	found_heat = found;
 }
 
 bool heat_survey_is_on(void)
 {
-	return found;
+	return found_heat;
 }
 
 /* --- its allocator ------------------------------------------------------------------------- */
@@ -100,7 +100,7 @@ static void *new_block(size_t grains)
 {
 	size_t stride = grains + 1, bytes = stride * HEAT_GRAIN_BYTES;
 	uint64_t name = heat_next_name(grains);
-	bool is_spread = known && heat_set_of(known, name) >= 0;
+	bool is_spread = known_heat && heat_set_of(known_heat, name) >= 0;
 	struct block *block = is_spread ? NULL : take_freed(stride);
 
 	if (is_spread)
@@ -218,7 +218,7 @@ static bool is_touched(const struct view *view, size_t at, size_t bytes)
 /* In a second rehearsal what is not spread has been seen to be cold, whoever shares its page. */
 static bool is_candidate(const struct block *block)
 {
-	return block->name && (!known || block->is_spread);
+	return block->name && (!known_heat || block->is_spread);
 }
 
 static int look_at_slab(int pagemap, const struct slab *slab, size_t set)
@@ -233,8 +233,8 @@ static int look_at_slab(int pagemap, const struct slab *slab, size_t set)
 	for (at = 0; !r && at < slab->used; at += slab->stride) {
 		block = (const struct block *)(slab->start + at);
 		if (is_candidate(block) &&
-			is_touched(&view, at, (block->grains + 1) * HEAT_GRAIN_BYTES))
-			heat_add(found, block->name, block->grains, set);
+			is_touched(&view, at, ((size_t)block->grains + 1) * HEAT_GRAIN_BYTES))
+			heat_add(found_heat, block->name, block->grains, set);
 	}
 	return r;
 }

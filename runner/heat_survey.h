@@ -21,8 +21,8 @@ void heat_survey_begin(const struct heat *known, struct heat *found);
 /* Whether this process is one, and no start that is to serve. */
 bool heat_survey_is_on(void);
 
-/* A rehearsal's allocator, which takes from base, and copies it, what is too large for a name. */
-struct allocator heat_survey_allocator(const struct allocator *base);
+/* A rehearsal's allocator, which takes from the one behind, a copy of it, what is too large for a name. */
+struct allocator heat_survey_allocator(const struct allocator *behind);
 
 /*
  * In a scout of the set, a fork that has just run a typical script: adds what is touched to the

@@ -17,13 +17,13 @@
  * Reserves the place that the table asks for, once in a process. The table has to stay as long as
  * there are names. Returns 0, -ENODATA when it is empty, -ENOMEM.
  */
-int placing_begin(const struct heat *heat);
+int placing_begin(const struct heat *by);
 
 /*
- * An allocator in front of base, which is copied and keeps all that is not placed. While names
- * last it places; after heat_end_names() ask again: what it returns then leaves malloc and calloc
- * to base. Without placing_begin() it is base.
+ * An allocator in front of the one behind, which is copied and keeps all that is not placed. While
+ * names last it places; after heat_end_names() ask again: what it returns then leaves malloc and
+ * calloc to the one behind. Without placing_begin() it is that one.
  */
-struct allocator placing_allocator(const struct allocator *base);
+struct allocator placing_allocator(const struct allocator *behind);
 
 #endif

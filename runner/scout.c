@@ -62,7 +62,7 @@ static _Noreturn void scout(struct mission *mission, const char *typical, size_t
 		r = mission->look(mission, &err);
 	if (r < 0)
 		fprintf(stderr, "vivarium-template: a scout: %s\n", err.text);
-	_exit(r < 0);
+	_exit(r < 0 ? 1 : 0);
 }
 
 static int send_out(struct mission *mission, const char *typical, size_t length)

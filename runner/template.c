@@ -461,7 +461,7 @@ static void choose_work(struct template *template)
 /* The host's name for the virtual environment is nothing that scripts need to find. */
 static int choose_venv(struct template *template, struct err *err)
 {
-	bool has_system;
+	bool has_system = false;
 	int r = *template->venv ? venv_check(template->venv, &has_system, err) : 0;
 
 	template->warden.venv = template->venv;
