@@ -319,6 +319,7 @@ def test_independent_trees(make_service):
     assert keys(before.wardens) == keys(standing_cells(service).wardens)
     for warden in before.wardens:
         kill(warden)
+    assert eventually(lambda: all(is_gone(warden) for warden in before.wardens), 5)
     assert answers_again(service)
     after = standing_cells(service)
     assert not keys(before.wardens) & keys(after.wardens)
