@@ -15,6 +15,7 @@ import proctree
 
 PYTHON = "/usr/bin/python3"
 HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
 IDLE_STEP_S = 0.1
 FINAL_S = 3           # after the word of it: Vivarium's idle cells move over within two
 IDLE_CPU_S = 0.015    # one tick
@@ -171,7 +172,8 @@ def vivarium(start, address, folder, settings=()):
     command = shlex.split(start.replace("{port}", str(address[1])))
     for setting in ("template_quick_age=1", *settings):
         command += ["--set", setting]
-    return Service("vivarium", address, command, note=start, folder=folder,
+    # what is published says nothing of where the tree lies
+    return Service("vivarium", address, command, note=start.replace(TOP + "/", ""), folder=folder,
                    stop_signal=signal.SIGINT, final="is replaced after")
 
 
