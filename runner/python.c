@@ -23,7 +23,7 @@ static const char *directory = "/tmp";
 enum {
 	SMALL_MAX_BYTES = 512,
 	POOL_BYTES = 16384 - 64, /* in a pool of 3.10 and later, without its header */
-	HOLES_MAX = 1 << 16, /* of one size; should the allocator be another one */
+	HOLES_MAX = 1 << 16, /* of one size; should an allocator be another one, or its heap elsewhere */
 	GAP_MAX_BYTES = 120 << 10, /* larger blocks get mappings of their own at first (mallopt(3)) */
 };
 
@@ -237,13 +237,15 @@ static void fill_gaps(void)
 {
 	const char *end = (char *)sbrk(0) - mallinfo2().keepcost;
 	char *volatile block; /* or the compiler would remove it */
-	size_t size;
+	size_t size, count;
 
 	for (size = GAP_MAX_BYTES; size >= 16; size -= 16) {
+		count = 0;
 		do {
 			block = malloc(size);
-		} while (block && block < end);
-		free(block);
+		} while (block && block < end && ++count < HOLES_MAX);
+		if (block >= end)
+			free(block);
 	}
 }
 
