@@ -17,9 +17,13 @@ from supervision import Tree, standing_cells, traced
 REQUESTS = 40
 TOLERANCE = 1.25
 SYSTEM_CALLS = {"vivarium": 49, "vivarium-template": 236}  # of one request, by program
-COPIED_LEAST_KIB = 250  # less would be none that we know: the measure would have to be looked at
-# memory of its own that a parked execution holds: of a quick tree, and of one that has time
-COPIED_KIB = {"base": (880, 530), "pandas": (4110, 1480)}
+LEAST_KIB = 250  # fewer copies would be none that we know: the measure would have to be looked at
+# KiB that a parked execution holds of its own and maps: of a quick tree, and of one that has time
+PARKED_KIB = {
+    "base": ("base", "", (880, 10070), (530, 4440)),
+    "pandas": ("base numpy:base:numpy pandas:numpy:pandas", "import pandas\n",
+               (4110, 34900), (1480, 10420)),
+}
 SCRIPT = "def main():\n    return {'a': 1}\n"
 
 
@@ -77,24 +81,18 @@ def test_a_line_is_one_call(make_service):
     assert "openat" not in calls and "{fd=2," not in calls
 
 
-@pytest.mark.parametrize("sets,script,quick_kib,placed_kib", [
-    ("base", SCRIPT, *COPIED_KIB["base"]),
-    ("base numpy:base:numpy pandas:numpy:pandas", "import pandas\n" + SCRIPT,
-     *COPIED_KIB["pandas"])], ids=["base", "pandas"])
-def test_copied_memory(make_service, sets, script, quick_kib, placed_kib):
-    """A parked execution holds no more pages of its own than it needs."""
+@pytest.mark.parametrize("script_set", list(PARKED_KIB))
+def test_parked_memory(make_service, script_set):
+    """A parked execution copies no more pages than it needs, and maps no more than it reads."""
+    sets, script, *expected = PARKED_KIB[script_set]
     service = make_service(library_sets=sets, workers=1, cells_per_worker=2, template_quick_age=4)
-    for expected in (quick_kib, placed_kib):
-        settle(service, script)
-        for pid, own in copied_kib(service).items():
-            print(f"{pid}: {own} KiB of its own")
-            assert COPIED_LEAST_KIB < own <= expected * TOLERANCE
+    for copied_kib, mapped_kib in expected:
+        settle(service, script + SCRIPT)
+        for process in standing_cells(service).executions:
+            rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+            copied, mapped = (int(re.search(rf"^{field}: +(\d+) kB", rollup, re.M)[1])
+                              for field in ("Private_Dirty", "Rss"))
+            print(f"{process.pid}: {copied} KiB of its own, {mapped} KiB mapped")
+            assert LEAST_KIB < copied <= copied_kib * TOLERANCE
+            assert copied < mapped <= mapped_kib * TOLERANCE
         service.await_placed()
-
-
-def copied_kib(service):
-    """What each parked execution holds of its own."""
-    rollups = {p.pid: Path(f"/proc/{p.pid}/smaps_rollup").read_text()
-               for p in standing_cells(service).executions}
-    return {pid: int(re.search(r"^Private_Dirty: +(\d+) kB", rollup, re.M)[1])
-            for pid, rollup in rollups.items()}
